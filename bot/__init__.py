@@ -1,0 +1,1 @@
+"""The conversation, written once, and the surfaces that show it."""

@@ -1,0 +1,1 @@
+"""The chat's page: a template, and the files that it loads."""

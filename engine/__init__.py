@@ -1,0 +1,1 @@
+"""The heart of Madang: domain, store, service, operations and the HTTP front."""

@@ -1,0 +1,12 @@
+"""`madang chat`: the conversation in this terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str]) -> int:
+    """Options: --demo, --url, --lang; `bot.terminal` explains them."""
+    from bot import terminal  # noqa: PLC0415 - a surface of the conversation, loaded for this command only
+
+    return terminal.main(list(argv))

@@ -1,0 +1,101 @@
+"""What requests may carry, checked before anything else sees it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic.alias_generators import to_camel
+
+from engine.errors import Invalid
+
+_Text = Annotated[str, StringConstraints(strict=True, max_length=4000)]
+
+
+class Body(BaseModel):
+    """A JSON object; a field that is not known is refused, so that a misspelt one is noticed."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+
+class RegisterBody(Body):
+    email: _Text
+    password: _Text
+    username: _Text
+
+
+class LogInBody(Body):
+    """`username` or `email`."""
+
+    username: _Text | None = None
+    email: _Text | None = None
+    password: _Text
+
+
+class ChangePasswordBody(Body):
+    current_password: _Text
+    new_password: _Text
+
+
+class CreateAppBody(Body):
+    """`options` answers the template's questions; `enableApi` is the best known of them."""
+
+    appname: _Text
+    template_id: _Text
+    enable_api: Annotated[bool | None, Field(strict=True)] = None
+    title: _Text | None = None
+    userid: _Text | None = None
+    options: dict[str, _Text] = {}
+
+    def settings(self) -> dict[str, str]:
+        given = dict(self.options)
+        if self.enable_api is not None:
+            given["enableApi"] = "true" if self.enable_api else "false"
+        return given
+
+
+class DeleteAppBody(Body):
+    keep_data: Annotated[bool, Field(strict=True)] = True
+
+
+_B = TypeVar("_B", bound=Body)
+
+
+async def read_body(
+    request: web.Request, model: type[_B], *, form: bool = False, optional: bool = False
+) -> _B:
+    """The request's body as `model`. Raises Invalid naming the field; `form` also takes a form, `optional` none."""
+    if form and request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        fields = await request.post()
+        return _checked(model, {key: value for key, value in fields.items() if isinstance(value, str)})
+    raw = await request.read()
+    if optional and not raw.strip():
+        return model()
+    if request.content_type != "application/json":
+        raise Invalid("unsupported_media_type")
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        raise _told(error) from None
+
+
+def _checked(model: type[_B], fields: dict[str, Any]) -> _B:
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise _told(error) from None
+
+
+def _told(error: ValidationError) -> Invalid:
+    """The first fault, by the name that the client uses."""
+    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    name = ".".join(str(part) for part in fault["loc"])
+    match fault["type"]:
+        case "json_invalid" | "model_type":
+            return Invalid("bad_json")
+        case "missing":
+            return Invalid("missing_field", field=name, name=name)
+        case "extra_forbidden":
+            return Invalid("unknown_field", field=name, name=name)
+    return Invalid("bad_field", field=name, name=name, reason=str(fault["msg"]))

@@ -1,0 +1,1 @@
+"""The edge: the web server in front, its configuration, and the modules that render and apply it."""

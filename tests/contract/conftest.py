@@ -1,0 +1,67 @@
+"""The labs as fixtures. A session's network, rules and containers are its own, and gone when it ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from engine.errors import MadangError
+from runtime.docker import DockerRuntime
+from runtime.docker_config import DockerOptions
+from tests.contract.runtime_labs import DockerLab, Lab, MemoryLab
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def docker_options(request: pytest.FixtureRequest) -> AsyncIterator[DockerOptions]:
+    """A prepared installation on this machine's Docker."""
+    if os.geteuid() != 0 or shutil.which("iptables") is None:
+        pytest.skip("containers are kept apart by iptables, as root")
+    options = DockerOptions(
+        installation=f"test-{os.getpid()}",
+        network=f"madang-test-{os.getpid()}",
+        cache_dir=Path(request.config.cache.mkdir("madang-images")),
+        docker_host=os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"),
+    )
+    runtime = DockerRuntime(options)
+    try:
+        await runtime.check()
+    except MadangError:
+        await runtime.close()
+        pytest.skip("no Docker daemon answers")
+    await runtime.prepare()
+    yield options
+    await _cleared(runtime)
+    await runtime.unprepare()
+    await runtime.close()
+
+
+@pytest_asyncio.fixture
+async def docker_lab(tmp_path: Path, docker_options: DockerOptions) -> AsyncIterator[DockerLab]:
+    lab = DockerLab(tmp_path, docker_options)
+    await lab.runtime.prepare()
+    yield lab
+    await _cleared(lab.runtime)
+    await lab.runtime.close()
+
+
+@pytest_asyncio.fixture
+async def memory_lab(tmp_path: Path) -> MemoryLab:
+    lab = MemoryLab(tmp_path)
+    await lab.runtime.prepare()
+    return lab
+
+
+@pytest.fixture(params=["memory", pytest.param("docker", marks=pytest.mark.docker)])
+def lab(request: pytest.FixtureRequest) -> Lab:
+    chosen: Lab = request.getfixturevalue(f"{request.param}_lab")
+    return chosen
+
+
+async def _cleared(runtime: DockerRuntime) -> None:
+    for instance in await runtime.list_owned():
+        await runtime.remove(instance.name)
