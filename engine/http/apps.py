@@ -125,7 +125,9 @@ async def one_app(request: web.Request) -> web.Response:
     actor = await authenticate(request)
     service = request.app[APPS]
     view = await service.get(actor, *_names(request))
-    return answer(app_json(view, words_for(request), await _stats(service, view)))
+    last = await service.last_operation(view)
+    data = app_json(view, words_for(request), await _stats(service, view))
+    return answer(data | {"lastOperation": last.id if last else None})
 
 
 async def _stats(service: AppService, view: AppView) -> Stats | None:

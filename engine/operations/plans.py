@@ -25,8 +25,9 @@ _VERIFY = Step("verify", verify_route)
 _UNROUTE = Step("unroute", close_route)
 _STOP = Step("stop", stop_instance)
 _REMOVE = Step("remove", remove_instance)
-# A start that fails leaves the stopped instance in place, so that its log can be read.
-_RUN = (Step("container", ensure_instance, undo=stop_instance), _READY, _ROUTE, _VERIFY)
+# The route opens while the program is still starting: nobody could reach it before, and until it answers the edge shows
+# the page that waits for it. A start that fails leaves the stopped instance in place, so that its log can be read.
+_RUN = (Step("container", ensure_instance, undo=stop_instance), _ROUTE, _READY, _VERIFY)
 
 _STANDING = frozenset({Phase.LIVE, Phase.ASLEEP, Phase.STOPPED, Phase.FAILED})
 _ANY = _STANDING | {Phase.TRASHED}
@@ -36,8 +37,8 @@ PLANS: Final[Mapping[Kind, Plan]] = {
         steps=(
             Step("files", ensure_folder, undo=remove_folder),
             Step("container", ensure_instance, undo=remove_instance),
-            _READY,
             _ROUTE,
+            _READY,
             _VERIFY,
         ),
         commit="verify",

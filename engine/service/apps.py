@@ -225,6 +225,11 @@ class AppService:
             return None
         return await self._world.runtime.stats(instance_name(view.app))
 
+    async def last_operation(self, view: AppView) -> Operation | None:
+        """The newest change of an app that was seen through `get`."""
+        async with self._world.database.read() as tx:
+            return await operations.last_on(tx, view.app.id)
+
     async def operation(self, actor: Actor, operation_id: str) -> Operation:
         """Raises NotFound where there is none, or it is another's."""
         async with self._world.database.read() as tx:

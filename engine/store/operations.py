@@ -91,6 +91,12 @@ async def active(tx: Tx) -> dict[str, Operation]:
     return found
 
 
+async def last_on(tx: Tx, app_id: str) -> Operation | None:
+    """The newest operation of this app, whatever became of it."""
+    row = await tx.one("SELECT * FROM operations WHERE app_id = ? ORDER BY seq DESC LIMIT 1", app_id)
+    return _operation(row) if row else None
+
+
 async def by_id(tx: Tx, operation_id: str) -> Operation | None:
     row = await tx.one("SELECT * FROM operations WHERE id = ?", operation_id)
     return _operation(row) if row else None

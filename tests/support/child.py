@@ -94,6 +94,7 @@ def watch_sync(owner: Any, method: str, name: str, fuse: Fuse) -> None:
 def install(fuse: Fuse) -> None:
     watch_async(Database, "_commit", "database commit", fuse)
     watch_sync(Path, "rename", "folder rename", fuse)
+    watch_sync(Path, "unlink", "file removal", fuse)
     watch_sync(shutil, "rmtree", "folder removal", fuse)
     watch_sync(os, "replace", "file swap", fuse)
     watch_async(Docker, "_do_query", "docker call", fuse, only=_changes_something)
