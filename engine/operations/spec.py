@@ -95,4 +95,10 @@ def _quoted(value: str) -> str:
 
 def template_values(app: App) -> dict[str, Any]:
     """What a template's .j2 files may use."""
-    return {"options": dict(app.settings), "title": app.title, "appname": app.name, "userid": app.userid}
+    return {
+        "options": dict(app.settings),
+        "title": app.title,
+        "appname": app.name,
+        "userid": app.userid,
+        "locale": app.settings.get("locale", "ko"),
+    }

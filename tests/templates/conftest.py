@@ -10,7 +10,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,10 @@ class Program:
             await self.kill()
 
 
+Start = Callable[..., Awaitable[Program]]
+Render = Callable[..., Path]
+
+
 class Api:
     """JSON requests, as a program with the key or as a browser with a cookie."""
 
@@ -123,7 +127,7 @@ class Api:
 
 
 @pytest.fixture
-async def start_program() -> AsyncIterator[Callable[..., Any]]:
+async def start_program() -> AsyncIterator[Start]:
     started: list[Program] = []
 
     async def start(folder: Path, **env: str) -> Program:
@@ -143,16 +147,15 @@ def diary_folder() -> Path:
 
 
 @pytest.fixture
-async def diary(start_program: Callable[..., Any], diary_folder: Path, tmp_path: Path) -> Program:
+async def diary(start_program: Start, diary_folder: Path, tmp_path: Path) -> Program:
     """A private diary with an empty database."""
-    program: Program = await start_program(
+    return await start_program(
         diary_folder,
         ENABLE_API="true",
         SQLITE_PATH=str(tmp_path / "data/db.sqlite3"),
         OWNER_KEY_SHA256=hashlib.sha256(KEY.encode()).hexdigest(),
         APP_LOCALE="ko",
     )
-    return program
 
 
 @pytest.fixture
@@ -176,7 +179,7 @@ async def stranger(diary: Program) -> AsyncIterator[Api]:
 
 
 @pytest.fixture
-def render_template(tmp_path: Path) -> Callable[..., Path]:
+def render_template(tmp_path: Path) -> Render:
     """Copy a template's app folder and render its .j2 files, by the contract of templates/."""
 
     def render(template_id: str, **context: Any) -> Path:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import unicodedata
+from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import pytest
 
+from tests.templates.conftest import Api, Program
+
 ENTRY = {"date": "2026-05-31", "title": "소풍", "body": "한강에서 김밥을 먹었다.", "mood": "😊"}
 
 
-async def write(api, **values):
+async def write(api: Api, **values: Any) -> Any:
     return await api.ok("POST", "/api/entries", ENTRY | values)
 
 
-async def bodies(api, query=""):
+async def bodies(api: Api, query: str = "") -> list[str]:
     return [entry["body"] for entry in (await api.ok("GET", f"/api/entries?{query}"))["entries"]]
 
 
-async def test_an_entry_is_written_read_changed_and_deleted(api):
+async def test_an_entry_is_written_read_changed_and_deleted(api: Api) -> None:
     status, answer = await api("POST", "/api/entries", ENTRY)
     assert (status, answer["ok"]) == (201, True)
     entry = answer["data"]
@@ -39,20 +43,20 @@ async def test_an_entry_is_written_read_changed_and_deleted(api):
     assert await bodies(api) == []
 
 
-async def test_a_delete_can_be_undone(api):
+async def test_a_delete_can_be_undone(api: Api) -> None:
     entry = await write(api)
     await api.ok("DELETE", f"/api/entries/{entry['id']}")
     assert await api.ok("POST", f"/api/entries/{entry['id']}/restore") == entry
     assert await bodies(api) == [ENTRY["body"]]
 
 
-async def test_only_the_body_is_needed(api):
+async def test_only_the_body_is_needed(api: Api) -> None:
     entry = await api.ok("POST", "/api/entries", {"body": " 짧게 \r\n 두 줄 "})
     assert (entry["title"], entry["mood"], entry["body"]) == ("", "", "짧게 \n 두 줄")
     assert len(entry["date"]) == len("2026-05-31")
 
 
-async def test_pages_are_newest_first_and_complete_while_entries_arrive(api):
+async def test_pages_are_newest_first_and_complete_while_entries_arrive(api: Api) -> None:
     for day in range(1, 8):
         await write(api, date=f"2026-05-{day:02}", body=f"아침 {day}")
         await write(api, date=f"2026-05-{day:02}", body=f"저녁 {day}")
@@ -67,7 +71,7 @@ async def test_pages_are_newest_first_and_complete_while_entries_arrive(api):
     assert totals == [14, None, None, None, None]
 
 
-async def test_a_range_of_dates(api):
+async def test_a_range_of_dates(api: Api) -> None:
     for day in ("2026-05-01", "2026-05-02", "2026-05-03"):
         await write(api, date=day, body=day)
     assert await bodies(api, "from=2026-05-02") == ["2026-05-03", "2026-05-02"]
@@ -91,21 +95,21 @@ async def test_a_range_of_dates(api):
         ("' OR 1=1 --", []),
     ],
 )
-async def test_search(api, query, found):
+async def test_search(api: Api, query: str, found: list[str]) -> None:
     await write(api)
     for body in ("전부 100% 내 탓", "hello world", r"back\slash"):
         await api.ok("POST", "/api/entries", {"body": body})
-    page = await api.ok("GET", f"/api/entries?query={aiohttp.helpers.quote(query, safe='')}")
+    page = await api.ok("GET", f"/api/entries?query={quote(query, safe='')}")
     assert [entry["body"] for entry in page["entries"]] == found
     assert page["total"] == len(found)
 
 
-async def test_decomposed_korean_is_stored_composed(api):
+async def test_decomposed_korean_is_stored_composed(api: Api) -> None:
     entry = await write(api, body=unicodedata.normalize("NFD", "한글"))
     assert entry["body"] == "한글"
 
 
-async def test_a_retry_with_the_same_client_id_writes_once(api):
+async def test_a_retry_with_the_same_client_id_writes_once(api: Api) -> None:
     first = await api("POST", "/api/entries", ENTRY | {"clientId": "phone-1"})
     again = await api("POST", "/api/entries", ENTRY | {"clientId": "phone-1", "body": "다른 글"})
     assert (first[0], again[0]) == (201, 200)
@@ -113,14 +117,14 @@ async def test_a_retry_with_the_same_client_id_writes_once(api):
     assert await bodies(api) == [ENTRY["body"]]
 
 
-async def test_a_retry_after_a_delete_brings_the_entry_back(api):
+async def test_a_retry_after_a_delete_brings_the_entry_back(api: Api) -> None:
     entry = await write(api, clientId="phone-2")
     await api.ok("DELETE", f"/api/entries/{entry['id']}")
     assert (await write(api, clientId="phone-2"))["id"] == entry["id"]
     assert await bodies(api) == [ENTRY["body"]]
 
 
-async def test_many_at_once_lose_and_double_nothing(api):
+async def test_many_at_once_lose_and_double_nothing(api: Api) -> None:
     calls = [api("POST", "/api/entries", {"body": f"글 {n}", "clientId": f"c{n % 20}"}) for n in range(60)]
     statuses = [status for status, _ in await asyncio.gather(*calls)]
     assert (statuses.count(201), statuses.count(200)) == (20, 40)
@@ -151,7 +155,9 @@ async def test_many_at_once_lose_and_double_nothing(api):
         ({"body": "a", "clientId": "c" * 65}, 400, "too_long", "clientId"),
     ],
 )
-async def test_bad_entries_are_refused_by_name(api, content, status, code, field):
+async def test_bad_entries_are_refused_by_name(
+    api: Api, content: Any, status: int, code: str, field: str | None
+) -> None:
     got, answer = await api("POST", "/api/entries", content)
     assert (got, answer["ok"], answer["code"], answer.get("field")) == (status, False, code, field)
     assert answer["error"]
@@ -176,17 +182,17 @@ async def test_bad_entries_are_refused_by_name(api, content, status, code, field
         ("/api/nothing", 404, "not_found"),
     ],
 )
-async def test_bad_questions(api, path, status, code):
+async def test_bad_questions(api: Api, path: str, status: int, code: str) -> None:
     got, answer = await api("GET", path)
     assert (got, answer["ok"], answer["code"]) == (status, False, code)
 
 
-async def test_a_wrong_method_says_which_are_right(api):
+async def test_a_wrong_method_says_which_are_right(api: Api) -> None:
     status, answer = await api("PATCH", "/api/entries")
     assert (status, answer["code"]) == (405, "method_not_allowed")
 
 
-async def test_the_calendar_counts_days(api):
+async def test_the_calendar_counts_days(api: Api) -> None:
     await write(api, date="2026-05-01", mood="😢")
     await write(api, date="2026-05-01", mood="😊")
     await write(api, date="2026-05-31", mood="")
@@ -199,7 +205,7 @@ async def test_the_calendar_counts_days(api):
     ]
 
 
-async def test_memories_are_of_the_same_day_in_earlier_years(api):
+async def test_memories_are_of_the_same_day_in_earlier_years(api: Api) -> None:
     for day in ("2024-05-31", "2021-05-31", "2026-05-31", "2027-05-31", "2024-05-30", "2024-02-29"):
         await write(api, date=day, body=day)
     found = (await api.ok("GET", "/api/memories?date=2026-05-31"))["entries"]
@@ -209,7 +215,7 @@ async def test_memories_are_of_the_same_day_in_earlier_years(api):
     assert [entry["body"] for entry in found] == ["2024-02-29"]
 
 
-async def test_everything_can_be_taken_along(api, diary):
+async def test_everything_can_be_taken_along(api: Api, diary: Program) -> None:
     for number in range(230):  # more than one page inside
         await write(api, date=f"2026-05-{number % 28 + 1:02}", body=f"글 {number}", clientId=f"id{number}")
     async with aiohttp.ClientSession(headers=api.headers) as session:

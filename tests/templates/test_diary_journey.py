@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright, expect
 
-from tests.templates.conftest import KEY
+from tests.templates.conftest import KEY, Api, Program, Start
 
 pytestmark = pytest.mark.chromium
 
@@ -23,7 +24,7 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-PHONE = {"width": 390, "height": 844}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 @pytest.fixture
@@ -62,11 +63,11 @@ async def write(page: Page, body: str, **fields: str) -> None:
     for name, value in fields.items():
         await page.locator(f"#write [name={name}]").fill(value)
     await page.get_by_role("button", name="저장", exact=True).click()
-    await expect(page.locator("#toast")).to_have_text("저장했어요.")
+    await expect(page.locator("#toast-text")).to_have_text("저장했어요.")
 
 
-async def test_a_day_with_the_diary(diary, api, phone):
-    today = datetime.datetime.now(datetime.timezone(datetime.timedelta(hours=9))).date()
+async def test_a_day_with_the_diary(diary: Program, api: Api, phone: BrowserContext) -> None:
+    today = dt.datetime.now(dt.timezone(dt.timedelta(hours=9))).date()
     last_year = today.replace(year=today.year - 1, day=min(today.day, 28))
     if today.day <= 28:
         await api.ok("POST", "/api/entries", {"date": str(last_year), "body": "작년 오늘의 이야기"})
@@ -141,7 +142,9 @@ async def test_a_day_with_the_diary(diary, api, phone):
     assert complaints == []
 
 
-async def test_a_wrong_key_is_told_kindly_and_the_right_one_opens(diary, phone):
+async def test_a_wrong_key_is_told_kindly_and_the_right_one_opens(
+    diary: Program, phone: BrowserContext
+) -> None:
     page, complaints = await new_page(phone)
     await page.goto(f"{diary.url}/#key=wrong")
     await expect(page.get_by_role("alert")).to_have_text("열쇠가 맞지 않아요. 빠진 글자가 없는지 봐 주세요.")
@@ -152,7 +155,9 @@ async def test_a_wrong_key_is_told_kindly_and_the_right_one_opens(diary, phone):
     assert complaints == []
 
 
-async def test_words_survive_a_lost_network_and_are_saved_once(diary, api, phone):
+async def test_words_survive_a_lost_network_and_are_saved_once(
+    diary: Program, api: Api, phone: BrowserContext
+) -> None:
     page, _ = await new_page(phone)
     await opened(page, f"{diary.url}/#key={KEY}")
 
@@ -171,14 +176,14 @@ async def test_words_survive_a_lost_network_and_are_saved_once(diary, api, phone
     await expect(page.get_by_label("일기 내용")).to_have_value("지하철에서 쓴 글")
     await page.get_by_label("일기 내용").fill("지하철에서 쓰고 고친 글")
     await page.get_by_role("button", name="저장", exact=True).click()
-    await expect(page.locator("#toast")).to_have_text("저장했어요.")
+    await expect(page.locator("#toast-text")).to_have_text("저장했어요.")
     stored = (await api.ok("GET", "/api/entries"))["entries"]
     assert [entry["body"] for entry in stored] == ["지하철에서 쓰고 고친 글"]
     await page.reload()
     await expect(page.get_by_label("일기 내용")).to_have_value("")
 
 
-async def test_a_full_disk_keeps_the_words_on_the_page(diary, phone):
+async def test_a_full_disk_keeps_the_words_on_the_page(diary: Program, phone: BrowserContext) -> None:
     page, _ = await new_page(phone)
     await opened(page, f"{diary.url}/#key={KEY}")
     answer = json.dumps({"ok": False, "error": "full", "code": "disk_full"})
@@ -192,7 +197,7 @@ async def test_a_full_disk_keeps_the_words_on_the_page(diary, phone):
     await expect(page.locator("#entries")).to_contain_text("긴 하루")
 
 
-async def test_long_diaries_come_in_pages(diary, api, phone):
+async def test_long_diaries_come_in_pages(diary: Program, api: Api, phone: BrowserContext) -> None:
     for number in range(45):
         await api.ok("POST", "/api/entries", {"date": f"2026-0{number % 9 + 1}-10", "body": f"글 {number}"})
     page, _ = await new_page(phone)
@@ -207,7 +212,7 @@ async def test_long_diaries_come_in_pages(diary, api, phone):
     assert months == sorted(months, reverse=True)
 
 
-async def test_the_keyboard_is_enough(diary, browser):
+async def test_the_keyboard_is_enough(diary: Program, browser: Browser) -> None:
     context = await browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-US")
     page, complaints = await new_page(context)
     await opened(page, f"{diary.url}/#key={KEY}")
@@ -234,7 +239,9 @@ async def test_the_keyboard_is_enough(diary, browser):
     await context.close()
 
 
-async def test_a_diary_in_the_browser_only(start_program, diary_folder, phone, tmp_path):
+async def test_a_diary_in_the_browser_only(
+    start_program: Start, diary_folder: Path, phone: BrowserContext, tmp_path: Path
+) -> None:
     program = await start_program(diary_folder, ENABLE_API="false", APP_LOCALE="ko")
     page, complaints = await new_page(phone)
     asked: list[str] = []
@@ -257,7 +264,7 @@ async def test_a_diary_in_the_browser_only(start_program, diary_folder, phone, t
     await expect(page.locator("#empty-title")).to_be_visible()
     for _ in range(2):  # bringing it in twice doubles nothing
         await page.locator("#import-file").set_input_files(backup)
-        await expect(page.locator("#toast")).to_have_text("일기 1편을 가져왔어요.")
+        await expect(page.locator("#toast-text")).to_have_text("일기 1편을 가져왔어요.")
     await expect(page.locator("#entries .entry")).to_have_count(1)
     await page.get_by_role("searchbox").fill("서버")
     await expect(page.locator("#entries mark")).to_have_text("서버")

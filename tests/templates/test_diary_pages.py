@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from pathlib import Path
 
+import aiohttp
 import pytest
 
-from tests.templates.conftest import ROOT, TEMPLATES, Api
+from tests.templates.conftest import ROOT, TEMPLATES, Api, Program, Start
 
 PUBLIC = TEMPLATES / "diary-v1/app/public"
 WORDS = {language: json.loads((PUBLIC / f"i18n/{language}.json").read_text()) for language in ("ko", "en")}
 
 
-def test_both_languages_are_complete():
+def test_both_languages_are_complete() -> None:
     assert WORDS["ko"].keys() == WORDS["en"].keys()
     for key, korean in WORDS["ko"].items():
         english = WORDS["en"][key]
@@ -25,7 +27,7 @@ def test_both_languages_are_complete():
             assert re.search("[가-힣]", korean), key
 
 
-def test_every_word_used_exists_and_every_word_is_used():
+def test_every_word_used_exists_and_every_word_is_used() -> None:
     pages = "".join(path.read_text() for path in PUBLIC.glob("*.html"))
     scripts = "".join(path.read_text() for path in PUBLIC.glob("js/*.js"))
     python = "".join(path.read_text() for path in (TEMPLATES / "diary-v1/app").rglob("*.py"))
@@ -37,18 +39,20 @@ def test_every_word_used_exists_and_every_word_is_used():
     composed = {key for key in WORDS["ko"] if key.startswith(("error.", "mood."))}
     assert WORDS["ko"].keys() - used - composed == set()
     missing = {key for key in re.findall(r"say\(\"([\w.]+)\"", scripts) if key not in WORDS["ko"]}
-    missing |= {key for key in re.findall(r"sayCount\(\"([\w.]+)\"", scripts) if f"{key}.other" not in WORDS["ko"]}
+    missing |= {
+        key for key in re.findall(r"sayCount\(\"([\w.]+)\"", scripts) if f"{key}.other" not in WORDS["ko"]
+    }
     missing |= used - WORDS["ko"].keys()
     assert missing == set()
 
 
-def test_every_code_of_the_api_that_a_person_can_meet_has_words():
+def test_every_code_of_the_api_that_a_person_can_meet_has_words() -> None:
     for code in ("too_long", "bad_date", "empty", "disk_full", "storage_unavailable", "login_required",
                  "wrong_key", "too_many_tries", "not_found", "offline", "local_full"):  # fmt: skip
         assert f"error.{code}" in WORDS["ko"]
 
 
-def test_pages_need_no_other_host_and_no_inline_code():
+def test_pages_need_no_other_host_and_no_inline_code() -> None:
     for path in PUBLIC.rglob("*"):
         if path.suffix in {".html", ".css", ".js"}:
             text = path.read_text()
@@ -70,7 +74,9 @@ def test_pages_need_no_other_host_and_no_inline_code():
         ({"Cookie": "diary_lang=xx"}, "ko"),
     ],
 )
-async def test_the_page_speaks_the_readers_language(diary, browser_session, headers, language):
+async def test_the_page_speaks_the_readers_language(
+    diary: Program, browser_session: aiohttp.ClientSession, headers: dict[str, str], language: str
+) -> None:
     async with browser_session.get(diary.url + "/", headers=headers) as response:
         text = await response.text()
     assert f'<html lang="{language}"' in text
@@ -78,14 +84,18 @@ async def test_the_page_speaks_the_readers_language(diary, browser_session, head
     assert "{{" not in text
 
 
-async def test_the_switch_remembers_the_language(diary, browser_session):
+async def test_the_switch_remembers_the_language(
+    diary: Program, browser_session: aiohttp.ClientSession
+) -> None:
     async with browser_session.get(diary.url + "/?lang=en") as response:
         assert '<html lang="en"' in await response.text()
     async with browser_session.get(diary.url + "/") as response:
         assert '<html lang="en"' in await response.text()
 
 
-async def test_a_title_is_text_and_never_markup(diary, browser_session):
+async def test_a_title_is_text_and_never_markup(
+    diary: Program, browser_session: aiohttp.ClientSession
+) -> None:
     await diary.stop()
     await diary.start(APP_TITLE='<script>alert("1")</script> & 나')
     async with browser_session.get(diary.url + "/") as response:
@@ -102,7 +112,9 @@ async def test_a_title_is_text_and_never_markup(diary, browser_session):
             assert response.content_type == icon["type"]
 
 
-async def test_assets_are_cached_by_version_and_nothing_else_is_reachable(diary, browser_session):
+async def test_assets_are_cached_by_version_and_nothing_else_is_reachable(
+    diary: Program, browser_session: aiohttp.ClientSession
+) -> None:
     async with browser_session.get(diary.url + "/") as response:
         text = await response.text()
     addresses = re.findall(r'(?:href|src)="(/assets/[^"]+)"', text)
@@ -120,10 +132,12 @@ async def test_assets_are_cached_by_version_and_nothing_else_is_reachable(diary,
 
 
 async def test_without_the_api_there_is_a_page_and_nothing_on_the_server(
-    start_program, diary_folder, tmp_path, browser_session
-):
+    start_program: Start, diary_folder: Path, tmp_path: Path, browser_session: aiohttp.ClientSession
+) -> None:
     database = tmp_path / "never.sqlite3"
-    program = await start_program(diary_folder, ENABLE_API="false", SQLITE_PATH=str(database), APP_LOCALE="en")
+    program = await start_program(
+        diary_folder, ENABLE_API="false", SQLITE_PATH=str(database), APP_LOCALE="en"
+    )
     async with browser_session.get(program.url + "/") as response:
         text = await response.text()
     assert 'data-mode="local"' in text
@@ -138,7 +152,7 @@ async def test_without_the_api_there_is_a_page_and_nothing_on_the_server(
 
 
 @pytest.mark.parametrize("template", ["diary-v1", "homepage-v1"])
-def test_the_catalogue_entry_keeps_its_contract(template):
+def test_the_catalogue_entry_keeps_its_contract(template: str) -> None:
     card = tomllib.loads((TEMPLATES / template / "template.toml").read_text())
     assert card["id"] == template
     assert (card["kind"], card["runtime"], card["port"]) == ("container", "python", 3000)
@@ -159,7 +173,7 @@ def test_the_catalogue_entry_keeps_its_contract(template):
             assert option["max_length"] > 0
 
 
-def test_the_image_installs_what_the_programs_import():
+def test_the_image_installs_what_the_programs_import() -> None:
     wanted = (ROOT / "runtime/images/python/requirements.txt").read_text()
     for package in ("aiohttp", "aiosqlite"):
         assert re.search(rf"^{package}>=[\d.]+,<\d+$", wanted, re.MULTILINE)

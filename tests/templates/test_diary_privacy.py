@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 
-from tests.templates.conftest import KEY, Api
+from tests.templates.conftest import KEY, Api, Program, Start
 
 PRIVATE = [
     ("GET", "/api/entries"),
@@ -26,23 +30,27 @@ PRIVATE = [
 ]
 
 
-async def log_in(session, diary, key=KEY):
+async def log_in(
+    session: aiohttp.ClientSession, diary: Program, key: str = KEY
+) -> tuple[int, Mapping[str, str]]:
     async with session.post(diary.url + "/login", json={"key": key}) as response:
         return response.status, response.headers
 
 
 @pytest.mark.parametrize(("method", "path"), PRIVATE)
-async def test_nothing_is_open_to_strangers(stranger, method, path):
+async def test_nothing_is_open_to_strangers(stranger: Api, method: str, path: str) -> None:
     status, answer = await stranger(method, path, {"body": "x"} if method in {"POST", "PUT"} else None)
     assert (status, answer["code"]) == (401, "login_required")
 
 
 @pytest.mark.parametrize("credentials", ["Bearer wrong", "Bearer ", "Bearer", "Basic " + KEY, KEY])
-async def test_a_wrong_key_opens_nothing(stranger, credentials):
+async def test_a_wrong_key_opens_nothing(stranger: Api, credentials: str) -> None:
     assert (await stranger("GET", "/api/entries", Authorization=credentials))[0] == 401
 
 
-async def test_visitors_meet_the_log_in_page_and_no_entry(api, diary, browser_session):
+async def test_visitors_meet_the_log_in_page_and_no_entry(
+    api: Api, diary: Program, browser_session: aiohttp.ClientSession
+) -> None:
     await api.ok("POST", "/api/entries", {"body": "아무도 모르는 이야기"})
     async with browser_session.get(diary.url + "/") as response:
         text = await response.text()
@@ -52,7 +60,9 @@ async def test_visitors_meet_the_log_in_page_and_no_entry(api, diary, browser_se
     assert "아무도" not in text
 
 
-async def test_a_key_gives_a_cookie_and_the_cookie_opens_the_diary(diary, browser_session):
+async def test_a_key_gives_a_cookie_and_the_cookie_opens_the_diary(
+    diary: Program, browser_session: aiohttp.ClientSession
+) -> None:
     status, headers = await log_in(browser_session, diary)
     cookie = headers["Set-Cookie"]
     assert status == 200
@@ -66,7 +76,9 @@ async def test_a_key_gives_a_cookie_and_the_cookie_opens_the_diary(diary, browse
         assert "editor-template" in await response.text()
 
 
-async def test_on_https_the_cookie_is_secure_and_bound_to_the_host(diary, browser_session):
+async def test_on_https_the_cookie_is_secure_and_bound_to_the_host(
+    diary: Program, browser_session: aiohttp.ClientSession
+) -> None:
     await diary.stop()
     await diary.start(PUBLIC_URL="https://alice-diary.example.com")
     _, headers = await log_in(browser_session, diary)
@@ -74,7 +86,9 @@ async def test_on_https_the_cookie_is_secure_and_bound_to_the_host(diary, browse
     assert "Secure" in headers["Set-Cookie"]
 
 
-async def test_a_link_with_the_key_logs_in_and_leaves_the_address_clean(diary, browser_session):
+async def test_a_link_with_the_key_logs_in_and_leaves_the_address_clean(
+    diary: Program, browser_session: aiohttp.ClientSession
+) -> None:
     async with browser_session.get(f"{diary.url}/?key={KEY}", allow_redirects=False) as response:
         assert (response.status, response.headers["Location"]) == (303, "/")
         assert "Set-Cookie" in response.headers
@@ -83,7 +97,9 @@ async def test_a_link_with_the_key_logs_in_and_leaves_the_address_clean(diary, b
         assert "열쇠가 맞지 않아요" in await response.text()
 
 
-async def test_the_form_works_without_javascript(diary, browser_session):
+async def test_the_form_works_without_javascript(
+    diary: Program, browser_session: aiohttp.ClientSession
+) -> None:
     async with browser_session.post(
         diary.url + "/login", data={"key": f" {KEY}\n"}, allow_redirects=False
     ) as response:
@@ -92,7 +108,9 @@ async def test_the_form_works_without_javascript(diary, browser_session):
         assert "editor-template" in await response.text()
 
 
-async def test_logging_out_takes_the_cookie_back(diary, browser_session):
+async def test_logging_out_takes_the_cookie_back(
+    diary: Program, browser_session: aiohttp.ClientSession
+) -> None:
     await log_in(browser_session, diary)
     async with browser_session.post(diary.url + "/logout", headers={"Origin": diary.url}) as response:
         assert response.status == 200
@@ -113,7 +131,9 @@ async def test_logging_out_takes_the_cookie_back(diary, browser_session):
         ({}, 403),
     ],
 )
-async def test_a_cookie_writes_only_from_our_own_page(diary, browser_session, headers, status):
+async def test_a_cookie_writes_only_from_our_own_page(
+    diary: Program, browser_session: aiohttp.ClientSession, headers: dict[str, str], status: int
+) -> None:
     await log_in(browser_session, diary)
     sent = {name: diary.url if value == "SELF" else value for name, value in headers.items()}
     as_browser = Api(browser_session, diary.url, sent)
@@ -122,7 +142,9 @@ async def test_a_cookie_writes_only_from_our_own_page(diary, browser_session, he
     assert total == (1 if status == 201 else 0)
 
 
-async def test_a_session_outlives_a_restart_but_not_a_new_key(diary, browser_session):
+async def test_a_session_outlives_a_restart_but_not_a_new_key(
+    diary: Program, browser_session: aiohttp.ClientSession
+) -> None:
     await log_in(browser_session, diary)
     await diary.stop()
     await diary.start()
@@ -136,7 +158,9 @@ async def test_a_session_outlives_a_restart_but_not_a_new_key(diary, browser_ses
     assert (await log_in(browser_session, diary, "new key"))[0] == 200
 
 
-async def test_a_cookie_of_another_diary_or_of_ones_own_making_does_not_count(diary, browser_session):
+async def test_a_cookie_of_another_diary_or_of_ones_own_making_does_not_count(
+    diary: Program, browser_session: aiohttp.ClientSession
+) -> None:
     await log_in(browser_session, diary)
     [cookie] = browser_session.cookie_jar
     issued, _, signature = cookie.value.partition(".")
@@ -149,7 +173,7 @@ async def test_a_cookie_of_another_diary_or_of_ones_own_making_does_not_count(di
     assert (await sent("GET", "/api/entries"))[0] == 200
 
 
-async def test_guessing_is_slowed_down_for_the_guesser_only(stranger):
+async def test_guessing_is_slowed_down_for_the_guesser_only(stranger: Api) -> None:
     guesser = {"X-Forwarded-For": "8.8.8.8, 203.0.113.9"}
     for _ in range(5):
         assert (await stranger("POST", "/login", {"key": "guess"}, **guesser))[0] == 401
@@ -164,14 +188,15 @@ async def test_guessing_is_slowed_down_for_the_guesser_only(stranger):
 
 
 @pytest.fixture
-def access_module(diary_folder, monkeypatch):
+def access_module(diary_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.syspath_prepend(str(diary_folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # the engine copies this folder as it is
     yield importlib.import_module("diary.access")
     for name in [name for name in sys.modules if name.split(".")[0] == "diary"]:
         del sys.modules[name]
 
 
-def test_waiting_doubles_ends_and_is_forgotten(access_module):
+def test_waiting_doubles_ends_and_is_forgotten(access_module: Any) -> None:
     now = 1000.0
     attempts = access_module.Attempts(now=lambda: now)
     waits = []
@@ -190,7 +215,13 @@ def test_waiting_doubles_ends_and_is_forgotten(access_module):
 
 
 @pytest.mark.parametrize("key_hash", ["", "not-a-hash", "0" * 63])
-async def test_without_an_owner_key_nobody_comes_in(start_program, diary_folder, tmp_path, browser_session, key_hash):
+async def test_without_an_owner_key_nobody_comes_in(
+    start_program: Start,
+    diary_folder: Path,
+    tmp_path: Path,
+    browser_session: aiohttp.ClientSession,
+    key_hash: str,
+) -> None:
     locked = await start_program(
         diary_folder, ENABLE_API="true", SQLITE_PATH=str(tmp_path / "db"), OWNER_KEY_SHA256=key_hash
     )
@@ -205,14 +236,23 @@ async def test_without_an_owner_key_nobody_comes_in(start_program, diary_folder,
         assert response.status == 503
 
 
-async def test_a_typo_in_enable_api_stays_closed(start_program, diary_folder, tmp_path, browser_session):
+async def test_a_typo_in_enable_api_stays_closed(
+    start_program: Start, diary_folder: Path, tmp_path: Path, browser_session: aiohttp.ClientSession
+) -> None:
     program = await start_program(diary_folder, ENABLE_API="flase", SQLITE_PATH=str(tmp_path / "db"))
     async with browser_session.get(program.url + "/api/entries") as response:
         assert response.status == 503
 
 
-async def test_every_answer_is_hardened(diary, browser_session):
-    for path in ("/", "/healthz", "/api/entries", "/manifest.webmanifest", "/nothing", "/assets/x/js/main.js"):
+async def test_every_answer_is_hardened(diary: Program, browser_session: aiohttp.ClientSession) -> None:
+    for path in (
+        "/",
+        "/healthz",
+        "/api/entries",
+        "/manifest.webmanifest",
+        "/nothing",
+        "/assets/x/js/main.js",
+    ):
         async with browser_session.get(diary.url + path) as response:
             policy = response.headers["Content-Security-Policy"]
             assert "default-src 'none'" in policy
@@ -222,7 +262,9 @@ async def test_every_answer_is_hardened(diary, browser_session):
             assert response.headers["Referrer-Policy"] == "no-referrer"
 
 
-async def test_the_log_holds_neither_keys_nor_words(diary, api, browser_session):
+async def test_the_log_holds_neither_keys_nor_words(
+    diary: Program, api: Api, browser_session: aiohttp.ClientSession
+) -> None:
     await api.ok("POST", "/api/entries", {"body": "비밀 이야기"})
     await api("GET", "/api/entries?query=secretword")
     await log_in(browser_session, diary)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import html.parser
 import re
+from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 import yarl
 
-from tests.templates.conftest import TEMPLATES
+from tests.templates.conftest import TEMPLATES, Program, Render, Start
 
 
 @pytest.fixture
-def site(tmp_path):
+def site(tmp_path: Path) -> Path:
     """A folder with what a beginner uploads, and with what must never leave it."""
     (tmp_path / "secret.txt").write_text("outside")
     folder = tmp_path / "site"
@@ -36,14 +39,18 @@ def site(tmp_path):
     return folder
 
 
-async def fetch(session, program, path, **kwargs):
+async def fetch(
+    session: aiohttp.ClientSession, program: Program, path: str, **kwargs: Any
+) -> tuple[aiohttp.ClientResponse, str]:
     """The status and body of an address, sent exactly as written."""
     url = yarl.URL(program.url + path, encoded=True)
     async with session.get(url, allow_redirects=False, **kwargs) as response:
         return response, await response.text()
 
 
-async def test_files_with_their_headers(start_program, site, browser_session):
+async def test_files_with_their_headers(
+    start_program: Start, site: Path, browser_session: aiohttp.ClientSession
+) -> None:
     program = await start_program(site)
     response, text = await fetch(browser_session, program, "/")
     assert (response.status, text) == (200, "<p>안녕")
@@ -59,7 +66,9 @@ async def test_files_with_their_headers(start_program, site, browser_session):
     assert (await fetch(browser_session, program, "/inside.txt"))[0].status == 200
 
 
-async def test_folders_show_their_index_or_nothing(start_program, site, browser_session):
+async def test_folders_show_their_index_or_nothing(
+    start_program: Start, site: Path, browser_session: aiohttp.ClientSession
+) -> None:
     program = await start_program(site)
     response, _ = await fetch(browser_session, program, "/sub")
     assert (response.status, response.headers["Location"]) == (302, "./sub/")
@@ -75,14 +84,16 @@ async def test_folders_show_their_index_or_nothing(start_program, site, browser_
      "/../secret.txt", "/..%2fsecret.txt", "/%2e%2e/%2e%2e/secret.txt", "/..\\secret.txt", "/%00", "/" + "a" * 300,
      "/notes.txt", "/../notes.txt", "/style.css/", "/index.html/x", "//etc/passwd"],
 )  # fmt: skip
-async def test_nothing_hidden_or_outside_is_served(start_program, site, browser_session, path):
+async def test_nothing_hidden_or_outside_is_served(
+    start_program: Start, site: Path, browser_session: aiohttp.ClientSession, path: str
+) -> None:
     program = await start_program(site)
     response, text = await fetch(browser_session, program, path)
     assert response.status == 404
     assert "TOKEN" not in text and "outside" not in text
 
 
-async def test_only_reading(start_program, site, browser_session):
+async def test_only_reading(start_program: Start, site: Path, browser_session: aiohttp.ClientSession) -> None:
     program = await start_program(site)
     async with browser_session.post(program.url + "/") as response:
         assert response.status == 405
@@ -90,27 +101,33 @@ async def test_only_reading(start_program, site, browser_session):
         assert response.status == 200
 
 
-async def test_an_own_404_page(start_program, site, browser_session):
+async def test_an_own_404_page(
+    start_program: Start, site: Path, browser_session: aiohttp.ClientSession
+) -> None:
     (site / "public/404.html").write_text("<p>길을 잃었어요")
     program = await start_program(site)
     response, text = await fetch(browser_session, program, "/nowhere")
     assert (response.status, text) == (404, "<p>길을 잃었어요")
 
 
-async def test_a_folder_without_public_is_served_itself(start_program, tmp_path, browser_session):
+async def test_a_folder_without_public_is_served_itself(
+    start_program: Start, tmp_path: Path, browser_session: aiohttp.ClientSession
+) -> None:
     (tmp_path / "index.html").write_text("flat")
     program = await start_program(tmp_path)
     assert (await fetch(browser_session, program, "/"))[1] == "flat"
 
 
-async def test_a_file_server_stops_at_once_with_a_connection_open(start_program, site, browser_session):
+async def test_a_file_server_stops_at_once_with_a_connection_open(
+    start_program: Start, site: Path, browser_session: aiohttp.ClientSession
+) -> None:
     program = await start_program(site)
     await fetch(browser_session, program, "/")
     async with asyncio.timeout(1.5):
         assert await program.stop() == 0
 
 
-async def test_a_program_runs_as_main_with_its_own_modules(start_program, tmp_path):
+async def test_a_program_runs_as_main_with_its_own_modules(start_program: Start, tmp_path: Path) -> None:
     (tmp_path / "words.py").write_text("PLACE = 'yard'")
     (tmp_path / "main.py").write_text(
         "import os, signal, sys, words\n"
@@ -123,7 +140,7 @@ async def test_a_program_runs_as_main_with_its_own_modules(start_program, tmp_pa
     assert await program.stop() == 0  # without a handler of its own
 
 
-async def test_a_broken_program_says_why(start_program, tmp_path):
+async def test_a_broken_program_says_why(start_program: Start, tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text("raise RuntimeError('no such yard')")
     with pytest.raises(AssertionError, match="no such yard"):
         await start_program(tmp_path)
@@ -136,15 +153,17 @@ class Outline(html.parser.HTMLParser):
         self.text = ""
         self.feed(text)
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
         self.tags.append(tag)
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         self.text += data
 
 
 @pytest.mark.parametrize("theme", ["garden", "sunset", "sea"])
-async def test_the_homepage_shows_what_its_owner_said(start_program, render_template, browser_session, theme):
+async def test_the_homepage_shows_what_its_owner_said(
+    start_program: Start, render_template: Render, browser_session: aiohttp.ClientSession, theme: str
+) -> None:
     options = {"title": "지은 <네> 마당", "intro": '안녕 & "반가워요"', "theme": theme}
     folder = render_template("homepage-v1", options=options, appname="home", userid="jieun", title="home")
     program = await start_program(folder)
@@ -164,7 +183,7 @@ async def test_the_homepage_shows_what_its_owner_said(start_program, render_temp
     assert theme == "garden" or css.count(f"body.{theme}") == 2  # light and dark
 
 
-async def test_a_homepage_without_answers_still_says_hello(render_template):
+async def test_a_homepage_without_answers_still_says_hello(render_template: Render) -> None:
     options = {"title": "", "intro": "", "theme": "garden"}
     folder = render_template("homepage-v1", options=options, appname="home", userid="jieun", title="나의 홈")
     page = Outline((folder / "public/index.html").read_text())
@@ -172,6 +191,6 @@ async def test_a_homepage_without_answers_still_says_hello(render_template):
     assert "반가워요" in page.text
 
 
-def test_the_homepage_is_explained_in_both_languages():
+def test_the_homepage_is_explained_in_both_languages() -> None:
     text = (TEMPLATES / "homepage-v1/app/public/index.html.j2").read_text()
     assert len(re.findall(r"<!--.*?-->", text, re.DOTALL)) >= 6

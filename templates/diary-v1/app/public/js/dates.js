@@ -8,6 +8,7 @@ function named(options) {
 }
 
 export const nameDay = named({ year: "numeric", month: "long", day: "numeric", weekday: "long" });
+export const nameDate = named({ month: "long", day: "numeric" });
 export const nameMonth = named({ year: "numeric", month: "long" });
 export const nameWeekday = named({ weekday: "long" });
 export const nameWeekdayShort = named({ weekday: "short" });

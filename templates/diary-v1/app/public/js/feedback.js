@@ -18,13 +18,15 @@ export function tell(text, undo) {
     hide();
     undo();
   };
-  toast.hidden = false;
+  toast.dataset.shown = "";
   wait();
 }
 
 function hide() {
   clearTimeout(timer);
-  toast.hidden = true;
+  delete toast.dataset.shown;
+  toastText.textContent = "";
+  toastUndo.hidden = true;
 }
 
 function wait() {

@@ -1,7 +1,7 @@
 // Reading: entries by month and day, newest first, a page at a time.
 
 import { makeCard } from "./card.js";
-import { monthOf, nameDay, nameMonth, nameWeekdayShort } from "./dates.js";
+import { monthOf, nameDate, nameDay, nameMonth, nameWeekdayShort } from "./dates.js";
 import { makeEditor } from "./editor.js";
 import { tell } from "./feedback.js";
 import { explain } from "./trouble.js";
@@ -99,7 +99,7 @@ export class EntryList {
     const isFiltered = this.isFiltered;
     const isNone = this.#total === 0;
     byId("filter").hidden = !day;
-    byId("filter-text").textContent = day ? say("find.day", { day: nameDay(day) }) : "";
+    byId("filter-text").textContent = day ? say("find.day", { day: nameDate(day) }) : "";
     byId("count").textContent = isNone ? "" : sayCount(isFiltered ? "find.result" : "list.count", this.#total);
     byId("empty").hidden = !isNone;
     byId("empty-title").textContent = query ? say("find.none_title", { query }) : say("list.empty_title");
