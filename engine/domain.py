@@ -20,7 +20,7 @@ APP_NAME: Final = re.compile(r"[a-z][a-z0-9-]{2,29}")
 EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s.][^@\s]*\.[^@\s.]{2,}")
 # Names that would read as the platform's own address or owner.
 RESERVED_HANDLES: Final = frozenset(
-    {"api", "app", "apps", "chat", "docs", "git", "health", "madang", "metrics", "root", "static", "support", "system",
+    {"admin", "api", "app", "apps", "chat", "docs", "git", "health", "madang", "metrics", "root", "static", "support", "system",
      "webhooks", "www"}
 )  # fmt: skip
 PASSWORD_MIN: Final = 8

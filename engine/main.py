@@ -166,10 +166,11 @@ async def _start(stack: AsyncExitStack, world: World, on_progress: Progress) -> 
     settings = world.settings
     services = _services(world)
     stack.callback(services.passwords.close)
-    admin_password = await services.accounts.ensure_admin()
     prepared = await _prepare_runtime(world, on_progress)
     await world.edge.start()
     stack.push_async_callback(world.edge.stop)
+    # After everything that may refuse to start, so that a password that is made is also shown.
+    admin_password = await services.accounts.ensure_admin()
     web_surfaces = await _serve_http(stack, world, services)
     reconciler = Reconciler(world)
     if prepared:

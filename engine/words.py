@@ -146,13 +146,19 @@ ERRORS: Final[Mapping[str, str]] = {
     "folder_not_ours": N_("The folder {path} exists and was not made by Madang. Move it away and try again."),
     "folder_failed": N_("A folder could not be written: {detail}"),
     "network_not_ours": N_("The Docker network {name} exists and cannot be used. Remove it, or set another PAAS_NETWORK."),
+    "network_unsuitable": N_("The Docker network {name} cannot be used: {detail}"),
+    "network_full": N_("This Madang has no network address left. Ask the administrator for room."),
+    "no_free_subnet": N_("There is no free range of addresses for the apps: {detail}"),
+    "program_missing": N_("A program is missing: {detail}"),
+    "unknown_image": N_("There is no runtime image called {name}."),
+    "packages_unavailable": N_("The packages of the runtime image could not be fetched: {detail}"),
+    "image_build_failed": N_("The runtime image could not be built: {detail}"),
+    "address_in_use": N_("Another container uses the address {address}: {holder}. Remove it and try again."),
     "firewall_unavailable": N_("The firewall rules that keep apps apart could not be set: {detail}"),
     "base_image_unavailable": N_("The base image could not be pulled or made: {detail}"),
-    "image_failed": N_("The runtime image could not be built: {detail}"),
     "database_newer": N_("The database was written by a newer Madang ({found}). Install that version again."),
     "temporarily_unavailable": N_("That did not work just now. Please try again in a moment."),
     "step_timeout": N_("“{step}” took longer than {seconds} seconds."),
-    "gave_up": N_("It did not work after several tries."),
     "broken": N_("Something of this Madang is out of order; the administrator has to look."),
     "refused": N_("That cannot be done."),
     "invalid": N_("Something in the request is not right."),
@@ -182,7 +188,11 @@ def catalogue_faults() -> list[str]:
 
 
 def _names(text: str) -> set[str]:
-    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    """The placeholders of `text`. One that is not well-formed has none that any other text could have."""
+    try:
+        return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+    except ValueError as error:
+        return {f"malformed: {error}"}
 
 
 def _extracted() -> set[str]:

@@ -2,30 +2,28 @@
 
 It is a daemon that outlives the engine, with configuration, logs and temporary files in one folder; the distribution's
 own nginx is neither read nor touched. Routes and generation stand in one map file, so they change in one rename. After
-a reload nginx lets workers of both generations accept for 100 ms; as soon as the new one answers, the old workers are
-asked to retire, and a change counts as in force once none of them accepts any more.
+a reload nginx lets workers of both generations accept for 100 ms; as soon as all new ones do, the old are asked to
+retire, and a change counts as in force once none of them accepts any more and the new generation answers.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import grp
 import logging
 import os
-import pwd
 import re
 import secrets
 import shutil
 import signal
-import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from engine.errors import Broken, MadangError, Transient
 from engine.ports import Route
+from nginx.host import SEARCH_PATH, found_binary, require_free_port, shared_folder, worker_user
 from nginx.process import Processes, accepting_workers, accepts, send, wait_end
 from nginx.render import (
     GENERATION_HOST,
@@ -41,14 +39,19 @@ from nginx.render import (
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _POLL_S: Final = 0.002
 _PROBE_TIMEOUT_S: Final = 1.0
 _COMMAND_TIMEOUT_S: Final = 20.0
 _IN_FORCE_TIMEOUT_S: Final = 10.0
 _ENDINGS: Final = ((signal.SIGQUIT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 2.0))
-_BACKOFF_S: Final = (0.1, 10.0)
+_SHORTEST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 10.0
+_LOG_PERIOD_S: Final = 600.0
+_LOG_LIMIT_BYTES: Final = 64 * 1024 * 1024
 # nginx writes its title over its arguments and environment: a short environment would cut it. Nothing secret goes in.
-_ENVIRONMENT: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+_ENVIRONMENT: Final = {"PATH": SEARCH_PATH}
 _PATH: Final = re.compile(r"/[\x21-\x7e]*")
 
 
@@ -65,7 +68,7 @@ class NginxEdge:
         self._options = checked_options(options)
         self._processes = Processes(options.conf, options.pid_file, options.logs)
         self._binary = options.binary
-        self._lock = asyncio.Lock()  # one change at a time; asyncio's lock is fair, and `apply` relies on that
+        self._lock = asyncio.Lock()  # one change at a time; it is fair, and `apply` relies on that
         self._running = False
         self._routes: dict[str, str] = {}  # the last table seen in force
         self._certain = False  # whether it still is, for all we know
@@ -78,10 +81,10 @@ class NginxEdge:
         """Runs nginx with the routes of before, or takes over the one that runs. Raises Broken: `edge_missing`,
         `edge_port_taken` (port), `edge_refused` (detail)."""
         async with self._lock:
-            self._binary = _found(self._options.binary)
-            await asyncio.to_thread(self._prepare)
-            self._certain = False
-            await self._put(await asyncio.to_thread(self._kept_routes))
+            self._binary = found_binary(self._options.binary)
+            await _on_disk(self._prepare)
+            self._routes, self._certain = await _on_disk(self._kept_routes), False
+            await self._put(self._routes)
             self._running = True
 
     async def apply(self, routes: Sequence[Route]) -> None:
@@ -114,20 +117,25 @@ class NginxEdge:
             raise Transient("edge_down")
 
     async def watch(self) -> None:
-        """Brings back a master that died, until `stop`. Waits for the event of its death, not by asking."""
-        wait_s = _BACKOFF_S[0]
+        """Brings back a master that died, until `stop`; one that keeps dying, after ever longer pauses. Waits for
+        the event of its death, and turns over logs that have grown large."""
+        clock = asyncio.get_running_loop().time
+        pause_s, back_at = 0.0, clock()
         while self._running:
             master = self._processes.master()
             if master is not None:
-                wait_s = _BACKOFF_S[0]
-                await wait_end(master, timeout_s=None)
+                if not await wait_end(master, timeout_s=_LOG_PERIOD_S):
+                    await _on_disk(self._turn_logs)
                 continue
+            if clock() - back_at > _LONGEST_PAUSE_S:
+                pause_s = 0.0
+            await asyncio.sleep(pause_s)
+            pause_s = min(max(2 * pause_s, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
             try:
                 await self._heal()
             except MadangError as error:
                 log.warning("edge not restarted: %s", error)
-                await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, _BACKOFF_S[1])
+            back_at = clock()
 
     async def stop(self) -> None:
         """Requests under way have 5 s. None running: no error."""
@@ -139,6 +147,7 @@ class NginxEdge:
                 await _end(master, still=self._processes.is_master)
             for pid in self._processes.orphans():
                 await _end(pid, still=self._processes.is_orphan)
+            await _on_disk(self._clear)
 
     # --- one change ---
 
@@ -163,15 +172,16 @@ class NginxEdge:
         if self._certain and table == self._routes and self._processes.master() is not None:
             return
         generation = secrets.token_hex(8)
-        await asyncio.to_thread(self._write_candidate, table, generation)
-        await self._test()
+        await _on_disk(lambda: self._write_candidate(table, generation))
+        async with _meanwhile(lambda: _sync(self._candidate_routes)):
+            await self._test()
         self._certain = False
-        await asyncio.to_thread(self._swap)
+        await _on_disk(self._swap)
         try:
-            await self._bring_into_force(generation)
+            async with _meanwhile(lambda: _sync(self._options.folder)):
+                await self._bring_into_force(generation)
         except MadangError:
-            await asyncio.to_thread(self._write_candidate, self._routes, secrets.token_hex(8))
-            await asyncio.to_thread(self._swap)
+            await _on_disk(self._put_back)
             raise
         self._routes, self._certain = table, True
 
@@ -189,21 +199,23 @@ class NginxEdge:
         """Whether the master lived to put `generation` in force for every fresh connection."""
         old = accepting_workers(master)
         send(master, signal.SIGHUP, still=self._processes.is_master)
-        if not await self._wait_for(master, lambda: _has_others(master, old)):
+        if not await self._wait_for(master, lambda: self._all_accept(master, old)):
             return False
-        # New workers accept. The master, in its pause before it retires the old ones, takes no notice of their end
+        # All new workers accept. The master, in its pause before it retires the old ones, takes no notice of their end
         # until it has marked them as leaving; so they may go now, and are not replaced.
         await _retire(old)
         return await self._wait_for(master, lambda: self._answers(generation))
 
     async def _launch(self, generation: str) -> None:
         await self._retire_orphans()
-        _require_free(self._options)
+        require_free_port(self._options)
         self._options.pid_file.unlink(missing_ok=True)
         code, complaint = await self._run(conf=self._options.conf)
         if code != 0:
             raise Broken("edge_refused", detail=complaint)
         await self._wait_for(None, lambda: self._answers(generation))
+        if (master := self._processes.master()) is not None:
+            await self._wait_for(master, lambda: self._all_accept(master, ()))
 
     async def _retire_orphans(self) -> None:
         """Workers of a killed master let go of the port; what they serve, they finish."""
@@ -239,6 +251,10 @@ class NginxEdge:
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
             return None
 
+    async def _all_accept(self, master: int, old: Sequence[int]) -> bool:
+        """Whether every worker beyond `old` accepts; nginx gives a worker its title once it listens."""
+        return len(set(accepting_workers(master)).difference(old)) >= self._options.workers
+
     async def _answers(self, generation: str) -> bool:
         return await self._generation() == generation
 
@@ -253,8 +269,10 @@ class NginxEdge:
         """One GET over a fresh connection."""
         reader, writer = await asyncio.open_connection(*self._options.reach)
         try:
-            request = f"GET {path} HTTP/1.1\r\nHost: {host}:{self._options.http_port}\r\nConnection: close\r\n\r\n"
-            writer.write(request.encode("ascii"))
+            authority = f"{host}:{self._options.http_port}"
+            writer.write(
+                f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode("ascii")
+            )
             head = _parse_head(await reader.readuntil(b"\r\n\r\n"))
             return head, await reader.read() if body else b""
         finally:
@@ -296,22 +314,34 @@ class NginxEdge:
     def _prepare(self) -> None:
         """Folders, pages and both configurations; the one in force is replaced with the next swap."""
         options = self._options
-        user = _worker_user(options)
-        for folder in (options.folder, options.logs, options.folder / "temp", options.folder / "pages"):
+        user = worker_user(options)
+        for folder in (options.folder, options.logs):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o755)
-        _require_open(options.folder, user)
+        shared = shared_folder(options.folder, user)
+        for folder in (shared, shared / "temp", shared / "pages"):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o755)
         for name, text in render_pages().items():
-            _write(options.folder / "pages" / name, text)
+            _write(shared / "pages" / name, text)
         candidate = options.folder / "candidate.pid"
         _write(
             self._candidate_conf,
-            render_config(options, worker_user=user, routes=self._candidate_routes, pid_file=candidate),
+            render_config(
+                options, worker_user=user, routes=self._candidate_routes, pid_file=candidate, shared=shared
+            ),
         )
         _write(
             self._next_conf,
-            render_config(options, worker_user=user, routes=options.routes, pid_file=options.pid_file),
+            render_config(
+                options, worker_user=user, routes=options.routes, pid_file=options.pid_file, shared=shared
+            ),
         )
+
+    def _clear(self) -> None:
+        shared = shared_folder(self._options.folder, worker_user(self._options))
+        if shared != self._options.folder:
+            shutil.rmtree(shared, ignore_errors=True)
 
     def _kept_routes(self) -> dict[str, str]:
         try:
@@ -322,25 +352,52 @@ class NginxEdge:
             log.warning("unreadable routes are left behind: %s", self._options.routes)
             return {}
 
+    def _turn_logs(self) -> None:
+        """A log past the limit becomes `.1`, in place of the one before; nginx opens a new one."""
+        large = [path for path in self._options.logs.glob("*.log") if path.stat().st_size > _LOG_LIMIT_BYTES]
+        for path in large:
+            path.replace(path.with_name(f"{path.name}.1"))
+        master = self._processes.master()
+        if large and master is not None:
+            send(master, signal.SIGUSR1, still=self._processes.is_master)
+
     def _write_candidate(self, table: Mapping[str, str], generation: str) -> None:
-        _write(self._candidate_routes, render_routes(table, generation))
+        self._candidate_routes.write_text(render_routes(table, generation))
+
+    def _put_back(self) -> None:
+        """The last good table, for whoever starts next."""
+        _write(self._candidate_routes, render_routes(self._routes, secrets.token_hex(8)))
+        self._swap()
+        _sync(self._options.folder)
 
     def _swap(self) -> None:
-        os.replace(self._candidate_routes, self._options.routes)
+        self._candidate_routes.replace(self._options.routes)
         if self._next_conf.exists():
-            os.replace(self._next_conf, self._options.conf)
-        _sync(self._options.folder)
+            self._next_conf.replace(self._options.conf)
+
+
+async def _on_disk(work: Callable[[], T]) -> T:
+    """The result of `work`, done in a thread. Raises Broken("edge_refused") where the disk refuses."""
+    try:
+        return await asyncio.to_thread(work)
+    except OSError as error:
+        raise Broken("edge_refused", detail=f"{error.filename}: {error.strerror}") from None
+
+
+@asynccontextmanager
+async def _meanwhile(work: Callable[[], None]) -> AsyncIterator[None]:
+    """Does `work` in a thread beside the block, and leaves once both are done: the disk's pace costs no time."""
+    task = asyncio.create_task(_on_disk(work))
+    try:
+        yield
+    finally:
+        await task
 
 
 async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Returns once `holds`; the caller brings the deadline."""
-    while not await holds():
+    while not await holds():  # noqa: ASYNC110 - nginx tells nobody when it is done
         await asyncio.sleep(_POLL_S)
-
-
-async def _has_others(master: int, old: Sequence[int]) -> bool:
-    """Whether workers beyond `old` accept; nginx gives a worker its title once it listens."""
-    return bool(set(accepting_workers(master)).difference(old))
 
 
 async def _retire(workers: Sequence[int]) -> None:
@@ -381,69 +438,18 @@ def _parse_head(raw: bytes) -> _Head:
     """Status and headers, names in lower case. Raises ValueError for what is no HTTP answer."""
     first, *lines = raw.decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in lines if line)
-    return _Head(int(first.split(" ", 2)[1]), {name.strip().lower(): value.strip() for name, _, value in pairs})
-
-
-def _found(binary: str) -> str:
-    path = shutil.which(binary, path=_ENVIRONMENT["PATH"])
-    if path is None:
-        raise Broken("edge_missing", binary=binary)
-    return path
-
-
-def _require_free(options: EdgeOptions) -> None:
-    """Raises Broken("edge_port_taken") where something listens already: nginx itself would try for 2.5 s."""
-    family = socket.AF_INET6 if ":" in options.bind else socket.AF_INET
-    with socket.socket(family) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((options.bind, options.http_port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise Broken("edge_port_taken", port=options.http_port) from None
-            raise Broken("edge_refused", detail=f"{options.listen}: {os.strerror(error.errno or 0)}") from None
-
-
-def _worker_user(options: EdgeOptions) -> str:
-    """User and group of the workers; "" when they stay what we are."""
-    if os.geteuid() != 0:
-        return ""
-    for name in (options.worker_user,) if options.worker_user else ("www-data", "nobody"):
-        try:
-            found = pwd.getpwnam(name.split()[0])
-        except KeyError:
-            continue
-        return f"{found.pw_name} {grp.getgrgid(found.pw_gid).gr_name}"
-    raise Broken("edge_refused", detail=f"no such user: {options.worker_user or 'www-data, nobody'}")
-
-
-def _require_open(folder: Path, user: str) -> None:
-    """Raises Broken where workers could not reach their temporary files: large bodies would fail, and only those."""
-    if not user:
-        return
-    worker = pwd.getpwnam(user.split()[0])
-    for each in (folder, *folder.parents):
-        if worker.pw_uid != 0 and not _may_enter(each.stat(), worker.pw_uid, worker.pw_gid):
-            raise Broken("edge_refused", detail=f"{worker.pw_name} may not enter {each} (chmod o+x, or move PAAS_ROOT)")
-
-
-def _may_enter(stat: os.stat_result, uid: int, gid: int) -> bool:
-    if stat.st_uid == uid:
-        return bool(stat.st_mode & 0o100)
-    if stat.st_gid == gid:
-        return bool(stat.st_mode & 0o010)
-    return bool(stat.st_mode & 0o001)
+    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    return _Head(int(first.split(" ", 2)[1]), headers)
 
 
 def _write(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    path.write_text(text, encoding="utf-8")
+    _sync(path)
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _sync(path: Path) -> None:
+    """A file's content, or a folder's names, are on disk afterwards."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

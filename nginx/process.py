@@ -35,8 +35,9 @@ class Processes:
         return next((each for each in _all() if self.is_master(each)), None)
 
     def is_master(self, pid: int) -> bool:
+        """A worker just forked still bears its master's title, but does not lead the daemon's session."""
         title = _title(pid)
-        return title.startswith(_MASTER) and f" -c {self.conf} -e " in title
+        return title.startswith(_MASTER) and f" -c {self.conf} -e " in title and _leads(pid)
 
     def orphans(self) -> list[int]:
         """Workers that write our logs and whose master is gone. They go on serving, and hold the port."""
@@ -48,7 +49,7 @@ class Processes:
     def _writes_logs(self, pid: int) -> bool:
         prefix = f"{self.logs}/"
         try:
-            return any(os.readlink(link).startswith(prefix) for link in (_PROC / f"{pid}/fd").iterdir())
+            return any(str(link.readlink()).startswith(prefix) for link in (_PROC / f"{pid}/fd").iterdir())
         except OSError:
             return False
 
@@ -108,7 +109,7 @@ def _is_worker(pid: int) -> bool:
 
 
 def _all() -> Iterator[int]:
-    return (int(entry) for entry in os.listdir(_PROC) if entry.isdigit())
+    return (int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit())
 
 
 def _title(pid: int) -> str:
@@ -118,6 +119,13 @@ def _title(pid: int) -> str:
     except OSError:
         return ""
     return raw.replace(b"\0", b" ").decode(errors="replace")
+
+
+def _leads(pid: int) -> bool:
+    try:
+        return os.getsid(pid) == pid
+    except ProcessLookupError:
+        return False
 
 
 def _parent(pid: int) -> int:

@@ -17,10 +17,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from engine.ports import Route
 
+MAX_PORT: Final = 65535
+MAX_WORKERS: Final = 64
 LABEL: Final = re.compile(r"[a-z][a-z0-9]{2,19}-[a-z][a-z0-9-]{2,29}")
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _ADDRESS: Final = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}:(?P<port>[1-9]\d{{0,4}})", re.ASCII)
-_DOMAIN: Final = re.compile(r"(?=.{1,200}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+_DOMAIN: Final = re.compile(
+    r"(?=.{1,200}\Z)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*"
+)
 _USER: Final = re.compile(r"[a-z_][a-z0-9_-]*( [a-z_][a-z0-9_-]*)?")
 # Characters that mean something within quotes of nginx, or could end the line.
 _UNSAFE_IN_PATH: Final = re.compile(r'["$\\\x00-\x1f\x7f]')
@@ -55,6 +59,7 @@ class EdgeOptions:
     engine_port: int = 3000
     binary: str = "nginx"
     worker_user: str = ""
+    workers: int = 2
     trusted_proxies: tuple[str, ...] = ()
 
     @property
@@ -99,10 +104,10 @@ def checked_options(options: EdgeOptions) -> EdgeOptions:
     if not _DOMAIN.fullmatch(options.domain):
         raise ValueError(f"domain: {options.domain!r:.200}")
     for port in (options.http_port, options.engine_port):
-        if not 1 <= port <= 65535:
+        if not 1 <= port <= MAX_PORT:
             raise ValueError(f"port: {port}")
-    if options.worker_user and not _USER.fullmatch(options.worker_user):
-        raise ValueError(f"worker_user: {options.worker_user!r:.200}")
+    if not 1 <= options.workers <= MAX_WORKERS:
+        raise ValueError(f"workers: {options.workers}")
     ipaddress.ip_address(options.bind)
     for network in options.trusted_proxies:
         ipaddress.ip_network(network, strict=False)
@@ -128,7 +133,7 @@ def _check_route(route: Route) -> None:
     if not LABEL.fullmatch(route.label):
         raise ValueError(f"label: {route.label!r:.80}")
     match = _ADDRESS.fullmatch(route.address)
-    if not match or int(match["port"]) > 65535:
+    if not match or int(match["port"]) > MAX_PORT:
         raise ValueError(f"address: {route.address!r:.80}")
 
 
@@ -143,9 +148,14 @@ def parse_routes(text: str) -> dict[str, str]:
     return routing_table(Route(match["label"], match["address"]) for match in found if match)
 
 
-def render_config(options: EdgeOptions, *, worker_user: str, routes: Path, pid_file: Path) -> str:
-    """nginx.conf. A candidate is the same text with `routes` and `pid_file` of its own."""
+def render_config(
+    options: EdgeOptions, *, worker_user: str, routes: Path, pid_file: Path, shared: Path | None = None
+) -> str:
+    """nginx.conf. A candidate is the same text with `routes` and `pid_file` of its own. `shared` holds what workers open
+    by themselves, pages and temporary files; the edge's own folder unless said otherwise."""
     checked_options(options)
+    if shared is not None and (not shared.is_absolute() or _UNSAFE_IN_PATH.search(str(shared))):
+        raise ValueError(f"shared: {shared!s:.200}")
     if worker_user and not _USER.fullmatch(worker_user):
         raise ValueError(f"worker_user: {worker_user!r:.200}")
     return _TEMPLATES.get_template("nginx.conf.j2").render(
@@ -153,6 +163,7 @@ def render_config(options: EdgeOptions, *, worker_user: str, routes: Path, pid_f
         worker_user=worker_user,
         routes=routes,
         pid_file=pid_file,
+        shared=shared or options.folder,
         domain_regex=re.escape(options.domain).replace("\\-", "-"),
         bind=options.bind,
         trusted_proxies=[str(ipaddress.ip_network(each, strict=False)) for each in options.trusted_proxies],

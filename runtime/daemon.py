@@ -37,8 +37,11 @@ class Daemon:
 
     @asynccontextmanager
     async def call(self, timeout_s: float | None = CALL_S) -> AsyncIterator[Docker]:
-        """The client, for `timeout_s`; None for what ends with the thing that it watches. Raises Transient("runtime_down") when it does not answer in time or at all,
-        Broken("runtime_error", detail=...) for an answer that the body did not expect; NotFound for what is not there."""
+        """The client, for `timeout_s`; None for what ends with the thing that it watches.
+
+        Raises Transient("runtime_down") when Docker does not answer in time or at all, NotFound for what is not there,
+        Broken("runtime_error", detail=...) for any other answer that the body did not expect.
+        """
         try:
             async with asyncio.timeout(timeout_s):
                 yield self._connected()

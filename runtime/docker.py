@@ -49,7 +49,6 @@ PAUSES_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 KILL_MARGIN_S: Final = 15.0
 WORDS_MAX: Final = 2000
 WORDS_LINES: Final = 50
-SAMPLE_PAUSE_S: Final = 0.1
 
 
 class DockerRuntime:
@@ -158,14 +157,18 @@ class DockerRuntime:
                 yield line
 
     async def stats(self, name: str) -> Stats | None:
+        """Processor use is the mean since the last call, at first since the start. An older Docker lets a second call
+        within a second wait for the rest of that second."""
         found = await self._owned(name)
         if found is None or not found.running:
             return None
         with suppress(NotFound):
-            before = self._samples.get(name) or await self._first_sample(found.id)
             usage = await self._usage(found.id)
             now = sample_from(usage)
-            if before is not None and now is not None:
+            if now is not None:
+                before = self._samples.get(name)
+                if before is None or before.container_id != found.id or before.at_s < found.started_s:
+                    before = Sample(found.id, found.started_s, cpu_s=0.0)
                 self._samples[name] = now
                 memory = usage["memory_stats"]
                 return Stats(memory_bytes_from(memory), memory["limit"], now.percent_since(before))
@@ -281,14 +284,8 @@ class DockerRuntime:
     async def _last_words(self, name: str) -> str:
         return (await self.logs(name, lines=WORDS_LINES))[-WORDS_MAX:]
 
-    async def _first_sample(self, container_id: str) -> Sample | None:
-        """Use is a difference: the first answer needs a moment between two looks."""
-        sample = sample_from(await self._usage(container_id))
-        await asyncio.sleep(SAMPLE_PAUSE_S)
-        return sample
-
     async def _usage(self, container_id: str) -> dict[str, Any]:
-        """One sample at once; without `one-shot` Docker takes a second to answer."""
+        """One sample; without `one-shot` Docker would wait for a second one."""
         params = {"stream": "0", "one-shot": "1"}
         async with self._daemon.get(f"containers/{container_id}/stats", params) as response:
             usage: dict[str, Any] = await response.json()

@@ -135,6 +135,7 @@ class Found:
     instance: Instance
     ours: bool
     config: str
+    started_s: float
     usable: bool
     paused: bool
     restarting: bool
@@ -161,6 +162,7 @@ def found_from_inspect(data: Mapping[str, Any], installation: str) -> Found:
         instance=instance,
         ours=labels.get(INSTALLATION) == installation,
         config=labels.get(CONFIG, ""),
+        started_s=datetime.fromisoformat(state["StartedAt"]).timestamp(),
         usable=state["Status"] not in ("dead", "removing"),
         paused=bool(state["Paused"]),
         restarting=bool(state["Restarting"]),

@@ -160,7 +160,9 @@ async def _restore(program: str, text: str) -> None:
 async def _run(program: str, *arguments: str, stdin: str = "") -> str:
     """Its output; iptables' lock is waited for."""
     try:
-        return await output_of(program, f"--wait={LOCK_WAIT_S}", *arguments, deadline_s=DEADLINE_S, stdin=stdin)
+        return await output_of(
+            program, f"--wait={LOCK_WAIT_S}", *arguments, deadline_s=DEADLINE_S, stdin=stdin
+        )
     except ProgramFailed as error:
         raise unavailable(f"{error} (package iptables)") from None
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import hashlib
-import os
 import platform
-import re
 import shutil
 import sys
 import tarfile
@@ -26,30 +24,19 @@ from aiodocker import Docker, DockerError
 from aiodocker.exceptions import DockerStreamError
 
 from engine.errors import Broken
+from runtime.base import IMPORTED_BASE, Recipe, put_together, recipe, short
 from runtime.daemon import CALL_S, GONE, TAKEN, Daemon, tolerating
 from runtime.docker_config import DockerOptions
 from runtime.program import ProgramFailed, output_of
 
 PULL_STALL_S: Final = 15.0
 BUILD_S: Final = 900.0
-DEBOOTSTRAP_S: Final = 900.0
 PIP_S: Final = 300.0
 LOCK_S: Final = 1800.0
 LOCK_PAUSE_S: Final = 0.2
+SCRATCH: Final = "half-"
 OURS: Final = "madang.installation"
 IMAGE: Final = "madang.image"
-PACKAGES: Final = ("python3", "ca-certificates", "tzdata")
-TRIMMED: Final = (
-    "var/cache/apt/*",
-    "var/lib/apt/lists/*",
-    "var/log/*",
-    "usr/share/doc/*",
-    "usr/share/man/*",
-    "usr/share/info/*",
-    "usr/share/locale/*",
-    "dev/*",
-)
-DEFAULT_SUITE: Final = ("bookworm", "http://deb.debian.org/debian")
 # Only what the two families call differently; the rest is asked of pip.
 WHEEL_PLATFORMS: Final = ("manylinux2014", "manylinux_2_28")
 PYTHON_BASE: Final = """\
@@ -57,11 +44,6 @@ ARG BASE
 FROM ${BASE}
 RUN command -v python3 >/dev/null || (apt-get update \\
  && apt-get install -y --no-install-recommends python3 ca-certificates tzdata && rm -rf /var/lib/apt/lists/*)
-"""
-IMPORTED_BASE: Final = """\
-FROM scratch
-ADD base.tar.gz /
-CMD ["bash"]
 """
 
 
@@ -116,7 +98,7 @@ class Images:
 
     async def _base(self) -> Base:
         """What is here goes before what has to be fetched, so that a start without a network is a quick one."""
-        made = self._recipe()
+        made = recipe(Path("/etc/os-release"), Path("/etc/apt"))
         image = await self._id(self._options.base_image) or await self._id(made.tag)
         if image is None and await self._pulled(self._options.base_image):
             image = await self._id(self._options.base_image)
@@ -125,7 +107,7 @@ class Images:
         return await self._with_python(image)
 
     async def _with_python(self, image: str) -> Base:
-        tag = f"madang-python-base:{_short(image, PYTHON_BASE)}"
+        tag = f"madang-python-base:{short(image, PYTHON_BASE)}"
         if await self._id(tag) is None:
             await self._build({"Dockerfile": PYTHON_BASE}, tag, "python-base", {"BASE": image})
         image = await self._id(tag) or image
@@ -166,52 +148,31 @@ class Images:
             except (DockerError, TimeoutError):
                 return False
 
-    def _recipe(self) -> Recipe:
-        return recipe(Path("/etc/os-release"), Path("/etc/apt"))
-
     async def _put_together(self, made: Recipe) -> str:
-        """The base from the distribution's packages, imported. Raises Broken("base_image_unavailable")."""
+        """The base from the distribution's packages, imported."""
         tarball = self._options.cache_dir / f"{made.tag.replace(':', '-')}.tar.gz"
         if not tarball.exists():
-            self._say(
-                f"{self._options.base_image} cannot be pulled; making a base from {made.mirror} {made.suite}"
-            )
-            await self._debootstrap(made, tarball)
+            self._say(f"{self._options.base_image} cannot be pulled; making one of {made.suite}'s packages")
+            async with _scratch(self._options.cache_dir) as scratch:
+                await put_together(made, scratch / "root", scratch / "base.tar.gz")
+                (scratch / "base.tar.gz").rename(tarball)
         await self._build({"Dockerfile": IMPORTED_BASE, "base.tar.gz": tarball}, made.tag, "base", {})
         return await self._id(made.tag) or made.tag
-
-    async def _debootstrap(self, made: Recipe, tarball: Path) -> None:
-        if shutil.which("debootstrap") is None or os.geteuid() != 0:
-            raise Broken(
-                "base_image_unavailable",
-                detail=f"{self._options.base_image} cannot be pulled: give Docker a way to the registry, or install the "
-                "package debootstrap and start once as root, or name an image that is here in RUNTIME_BASE_IMAGE",
-            )
-        with tempfile.TemporaryDirectory(dir=self._options.cache_dir) as scratch:
-            root, half = Path(scratch, "root"), Path(scratch, "base.tar.gz")
-            await _run(debootstrap_command(made, root), DEBOOTSTRAP_S, "base_image_unavailable")
-            await asyncio.to_thread(trim, root)
-            await _run(
-                ("tar", "-C", str(root), "--numeric-owner", "-czf", str(half), "."),
-                DEBOOTSTRAP_S,
-                "base_image_unavailable",
-            )
-            half.rename(tarball)
 
     # -- packages ---------------------------------------------------------------------------------------------------
 
     async def _packages(self, requirements: Path, python: str) -> Path:
         """A folder with what `requirements` asks for, as wheels for the image's Python. Collected once."""
         wanted = requirements.read_text() if requirements.exists() else ""
-        folder = self._options.cache_dir / f"packages-{_short(wanted, python, platform.machine())}"
+        folder = self._options.cache_dir / f"packages-{short(wanted, python, platform.machine())}"
         if folder.exists():
             return folder
         self._say("collecting Python packages")
-        with tempfile.TemporaryDirectory(dir=self._options.cache_dir) as scratch:
-            target = Path(scratch, "packages")
+        async with _scratch(self._options.cache_dir) as scratch:
+            target = scratch / "packages"
             target.mkdir()
             if wanted:
-                await _run(pip_command(requirements, target, python), PIP_S, "packages_unavailable")
+                await _collected(pip_command(requirements, target, python))
             target.rename(folder)
         return folder
 
@@ -259,54 +220,17 @@ class Images:
         with (self._options.cache_dir / "images.lock").open("w") as file:
             try:
                 async with asyncio.timeout(LOCK_S):
-                    while not _locked(file.fileno()):
+                    while not _locked(file.fileno()):  # noqa: ASYNC110 - the lock is another process's
                         await asyncio.sleep(LOCK_PAUSE_S)
             except TimeoutError:
                 raise Broken(
                     "image_build_failed", detail="another process has been building for too long"
                 ) from None
+            await asyncio.to_thread(_swept, self._options.cache_dir)
             yield
 
     def _say(self, text: str) -> None:
         self._options.progress(text)
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a base is made from packages."""
-
-    suite: str
-    mirror: str
-
-    @property
-    def tag(self) -> str:
-        return f"madang-base:{_short(self.suite, *PACKAGES, *TRIMMED, IMPORTED_BASE)}"
-
-
-def recipe(os_release: Path, apt: Path) -> Recipe:
-    """The host's own distribution and mirror where that is Debian or Ubuntu, else Debian's."""
-    facts = _facts(os_release.read_text() if os_release.exists() else "")
-    suite = facts.get("VERSION_CODENAME", "")
-    if facts.get("ID") not in ("debian", "ubuntu") or not suite:
-        return Recipe(*DEFAULT_SUITE)
-    fallback = "http://archive.ubuntu.com/ubuntu" if facts["ID"] == "ubuntu" else DEFAULT_SUITE[1]
-    files = [
-        apt / "sources.list",
-        *sorted((apt / "sources.list.d").glob("*.list")),
-        *sorted((apt / "sources.list.d").glob("*.sources")),
-    ]
-    mirrors = [mirror for file in files if file.exists() for mirror in mirrors_in(file.read_text(), suite)]
-    return Recipe(suite, mirrors[0] if mirrors else fallback)
-
-
-def mirrors_in(text: str, suite: str) -> list[str]:
-    """Addresses that a file of apt's sources, of either form, names for exactly `suite`."""
-    lines = re.findall(rf"^deb\s+(?:\[[^\]]*\]\s+)?(https?://\S+)\s+{re.escape(suite)}\s", text, re.MULTILINE)
-    for block in re.split(r"\n\s*\n", text):
-        fields = dict(re.findall(r"^(URIs|Suites|Types):[ \t]*(.+)$", block, re.MULTILINE))
-        if suite in fields.get("Suites", "").split() and "deb" in fields.get("Types", "").split():
-            lines += [uri for uri in fields.get("URIs", "").split() if uri.startswith("http")]
-    return lines
 
 
 def _files_in(folder: Path) -> dict[str, Path]:
@@ -319,21 +243,6 @@ def content_hash(folder: Path, base_id: str) -> str:
     for name, file in _files_in(folder).items():
         digest.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
-
-
-def debootstrap_command(made: Recipe, root: Path) -> tuple[str, ...]:
-    """In namespaces of its own: however it ends, none of its processes and mounts stays."""
-    return (
-        *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
-        *(
-            "debootstrap",
-            "--variant=minbase",
-            f"--include={','.join(PACKAGES)}",
-            made.suite,
-            str(root),
-            made.mirror,
-        ),
-    )
 
 
 def pip_command(requirements: Path, target: Path, python: str) -> tuple[str, ...]:
@@ -363,28 +272,26 @@ def pip_command(requirements: Path, target: Path, python: str) -> tuple[str, ...
     )
 
 
-def trim(root: Path) -> None:
-    """Takes away what no app needs."""
-    for pattern in TRIMMED:
-        for path in root.glob(pattern):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-
-
-def _facts(text: str) -> dict[str, str]:
-    return {key: value.strip("\"'") for key, value in re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE)}
-
-
-def _short(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
-
-
 def _write(path: Path, text: str) -> None:
     half = path.with_suffix(".half")
     half.write_text(text)
     half.rename(path)
+
+
+@asynccontextmanager
+async def _scratch(parent: Path) -> AsyncIterator[Path]:
+    """A folder that is gone afterwards. A whole system may have been unpacked in it, so a thread takes it away."""
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=SCRATCH))
+    try:
+        yield folder
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder)
+
+
+def _swept(cache_dir: Path) -> None:
+    """What a build that was killed left behind."""
+    for leftover in cache_dir.glob(f"{SCRATCH}*"):
+        shutil.rmtree(leftover)
 
 
 def _locked(descriptor: int) -> bool:
@@ -428,9 +335,8 @@ async def _removed(docker: Docker, tags: Iterable[str]) -> None:
             await docker.images.delete(tag)
 
 
-async def _run(command: Sequence[str], deadline_s: float, code: str) -> None:
-    """Runs a program to its end. Raises Broken(code) with its last words."""
+async def _collected(command: Sequence[str]) -> None:
     try:
-        await output_of(*command, deadline_s=deadline_s)
+        await output_of(*command, deadline_s=PIP_S)
     except ProgramFailed as error:
-        raise Broken(code, detail=str(error)) from None
+        raise Broken("packages_unavailable", detail=str(error)) from None

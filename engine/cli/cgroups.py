@@ -13,7 +13,7 @@ _WANTED: Final = {"cpu", "memory", "pids"}
 def ensure_cgroups() -> None:
     """Afterwards control groups are mounted: version 2 where the kernel gives it what Docker needs, else version 1."""
     mounts = Path("/proc/mounts").read_text(encoding="utf-8")
-    if any(line.split()[1] == str(_ROOT) for line in mounts.splitlines()):
+    if any(line.split()[2] in {"cgroup", "cgroup2"} for line in mounts.splitlines()):
         return
     if not _mount_version_2():
         _mount_version_1()
@@ -31,9 +31,14 @@ def _mount_version_2() -> bool:
 
 def _mount_version_1() -> None:
     _mount("-t", "tmpfs", "-o", "mode=755", "cgroup", str(_ROOT))
-    for controller in enabled_controllers(Path("/proc/cgroups").read_text(encoding="ascii")):
-        _root("mkdir", "-p", str(_ROOT / controller))
-        _mount("-t", "cgroup", "-o", controller, "cgroup", str(_ROOT / controller))
+    hierarchies = {
+        name: name for name in enabled_controllers(Path("/proc/cgroups").read_text(encoding="ascii"))
+    }
+    # Some kernels have this one whether systemd runs or not; with it unmounted, containerd measures nothing.
+    hierarchies["systemd"] = "none,name=systemd"
+    for folder, options in hierarchies.items():
+        _root("mkdir", "-p", str(_ROOT / folder))
+        _mount("-t", "cgroup", "-o", options, "cgroup", str(_ROOT / folder))
 
 
 def enabled_controllers(table: str) -> list[str]:

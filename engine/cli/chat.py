@@ -7,6 +7,6 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str]) -> int:
     """Options: --demo, --url, --lang; `bot.terminal` explains them."""
-    from bot import terminal  # noqa: PLC0415 - a surface of the conversation, loaded for this command only
+    from bot.terminal import main as chat  # noqa: PLC0415 - a surface of the conversation, for this command only
 
-    return terminal.main(list(argv))
+    return chat(list(argv))

@@ -13,7 +13,10 @@ from engine.cli.search import which
 from engine.errors import Broken
 
 # What a command may be told by its environment, besides settings.
-_KEPT: Final = ("CI", "LANG", "LC_ALL", "LC_MESSAGES", "MADANG_CACHE", "PYTHONUNBUFFERED", "TERM")
+_KEPT: Final = ("CI", "LANG", "LC_ALL", "LC_MESSAGES", "PYTHONUNBUFFERED", "TERM")
+_KEPT_PREFIX: Final = "PIP_"
+# Root's compiled modules stay out of the checkout, where its owner could not delete them.
+_COMPILED: Final = "/var/cache/madang/python"
 
 
 def become_root(command: Sequence[str], *, keep: Sequence[str], notice: str) -> None:
@@ -25,9 +28,11 @@ def become_root(command: Sequence[str], *, keep: Sequence[str], notice: str) -> 
         return
     if not _quietly(["sudo", "-n", "true"]) and sys.stdin.isatty():
         print(notice, flush=True)
-    variables = ",".join(name for name in (*_KEPT, *keep) if name in os.environ)
+    variables = ",".join(
+        name for name in os.environ if name in {*_KEPT, *keep} or name.startswith(_KEPT_PREFIX)
+    )
     as_root(["./madang", *command])
-    python = [sys.executable, "-m", "engine.cli", *command]
+    python = [sys.executable, "-X", f"pycache_prefix={_COMPILED}", "-m", "engine.cli", *command]
     os.execvp("sudo", ["sudo", "-n", f"--preserve-env={variables}", *python])  # noqa: S606 - no shell is wanted
 
 

@@ -24,12 +24,19 @@ _TOOLS: Final = (
     # Only a machine that cannot pull its base image makes one; see docs/air-gapped.md.
     Program("debootstrap", ("debootstrap",), ("debootstrap",), needed=False),
 )
+_ARCHITECTURES: Final = ("x86_64", "aarch64")
 _TEST_TOOLS: Final = (
     # Debian 12 has the client in docker.io; later releases have it apart.
     Program("docker", ("docker",), ("docker-cli", "docker.io")),
     Program("docker-compose", ("docker-compose",), ("docker-compose",), needed=False),
     Program("Chromium", ("chromium", "chromium-browser", "google-chrome"), ("chromium",)),
     Program("fonts-nanum", ("/usr/share/fonts/truetype/nanum",), ("fonts-nanum",)),
+    # What Playwright's driver is linked against.
+    Program(
+        "libatomic1",
+        tuple(f"/usr/lib/{arch}-linux-gnu/libatomic.so.1" for arch in _ARCHITECTURES),
+        ("libatomic1",),
+    ),
     Program("iproute2", ("ip",), ("iproute2",)),
 )
 

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     except MadangError as error:
         progress.end()
         return report(error, t)
-    print(t("Madang has stopped. What you made goes on running."))
+    print("\n" + t("Madang has stopped. What you made goes on running."))
     return 0
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from engine.domain import App, Phase
+from engine.errors import NotFound
 from engine.http.apps import APPS
 from engine.http.auth import SETTINGS
 from engine.http.errors import words_for
@@ -47,12 +48,15 @@ async def front_door(request: web.Request) -> web.Response:
 @routes.get("/-/edge")
 async def edge(request: web.Request) -> web.Response:
     """What nginx asks when an app's address leads nowhere. An open route that nginx does not know yet is handed over."""
+    if "X-Madang-Reason" not in request.headers:
+        raise NotFound("not_found")  # nobody but nginx asks this; it strips the header from visitors
     label, reason = request.query.get("label", ""), request.query.get("reason", "unrouted")
     found = await request.app[APPS].by_label(label) if "-" in label else None
     if found is None or found[0].phase is Phase.TRASHED:
         return _friendly(request, 404, "unknown")
     app, address = found
-    if address is not None and app.phase is Phase.LIVE and reason == "unrouted":
+    may_hand_over = request.headers.get("X-Madang-Handover") == "yes" and reason == "unrouted"
+    if address is not None and app.phase is Phase.LIVE and may_hand_over:
         return web.Response(headers={"X-Accel-Redirect": "@direct", "X-Madang-Address": address})
     return _friendly(request, 503, await _what(request, app))
 

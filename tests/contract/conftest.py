@@ -13,7 +13,7 @@ import pytest_asyncio
 from engine.errors import MadangError
 from runtime.docker import DockerRuntime
 from runtime.docker_config import DockerOptions
-from tests.contract.runtime_labs import DockerLab, Lab, MemoryLab
+from tests.contract.runtime_labs import DockerLab, Lab, MemoryLab, unmounted_hierarchies
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -60,6 +60,14 @@ async def memory_lab(tmp_path: Path) -> MemoryLab:
 def lab(request: pytest.FixtureRequest) -> Lab:
     chosen: Lab = request.getfixturevalue(f"{request.param}_lab")
     return chosen
+
+
+@pytest.fixture
+def measured_lab(lab: Lab) -> Lab:
+    """A lab whose containers can be measured."""
+    if isinstance(lab, DockerLab) and (missing := unmounted_hierarchies()):
+        pytest.skip(f"cgroup hierarchies without a mount on this host: {', '.join(sorted(missing))}")
+    return lab
 
 
 async def _cleared(runtime: DockerRuntime) -> None:

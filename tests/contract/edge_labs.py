@@ -8,15 +8,14 @@ import hashlib
 import shutil
 import socket
 import tempfile
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aiohttp import ClientSession, TCPConnector, web
 
 from engine.errors import Broken
-from engine.ports import Edge, Route
+from engine.ports import Route
 from nginx.edge import NginxEdge
 from nginx.memory import MemoryEdge
 from nginx.render import EdgeOptions
@@ -342,14 +341,3 @@ class Load:
 
 def logged(folder: Path) -> str:
     return "".join(path.read_text() for path in folder.iterdir())
-
-
-def elapsed(since: float) -> float:
-    return time.monotonic() - since
-
-
-def routes(pairs: Iterable[tuple[str, str]]) -> Sequence[Route]:
-    return [Route(label, address) for label, address in pairs]
-
-
-__all__ = ["DOMAIN", "Edge", "MemoryBed", "NginxBed", "Upstream", "Visitor", "eventually"]

@@ -6,8 +6,9 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 LINK_LOCAL = "169.254.77.2"
 PRIVATE = "192.168.177.2"
@@ -25,7 +26,7 @@ while True:
 @asynccontextmanager
 async def host_service() -> AsyncIterator[int]:
     """Something of the host's that listens on every address it has; gives its port."""
-    server = await asyncio.start_server(lambda _, writer: writer.close(), "0.0.0.0", 0)  # noqa: S104
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "0.0.0.0", 0)
     port: int = server.sockets[0].getsockname()[1]
     sixth = await asyncio.start_server(lambda _, writer: writer.close(), "::", port)
     async with server, sixth:
@@ -51,7 +52,11 @@ async def neighbour() -> AsyncIterator[None]:
     server = None
     try:
         await run("ip", "link", "add", here, "type", "veth", "peer", "name", "eth0", "netns", space)
-        for address, mine in ((LINK_LOCAL, "169.254.77.1"), (PRIVATE, "192.168.177.1"), (PUBLIC, "198.51.100.1")):
+        for address, mine in (
+            (LINK_LOCAL, "169.254.77.1"),
+            (PRIVATE, "192.168.177.1"),
+            (PUBLIC, "198.51.100.1"),
+        ):
             await run("ip", "address", "add", f"{mine}/30", "dev", here)
             await run("ip", "-n", space, "address", "add", f"{address}/30", "dev", "eth0")
         await run("ip", "link", "set", here, "up")
@@ -67,6 +72,32 @@ async def neighbour() -> AsyncIterator[None]:
             server.kill()
             await server.communicate()
         await run("ip", "netns", "delete", space)
+
+
+@asynccontextmanager
+async def cable(docker_host: str, path: Path) -> AsyncIterator[tuple[str, Callable[[], None]]]:
+    """A way to the daemon that can be cut: its DOCKER_HOST, and the scissors."""
+    ends: list[asyncio.StreamWriter] = []
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while piece := await reader.read(65536):
+                writer.write(piece)
+                await writer.drain()
+        writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(docker_host.removeprefix("unix://"))
+        ends.extend((writer, far_writer))
+        await asyncio.gather(carry(reader, far_writer), carry(far_reader, writer))
+
+    def cut() -> None:
+        for end in ends:
+            end.transport.abort()
+
+    async with await asyncio.start_unix_server(connect, path):
+        yield f"unix://{path}", cut
+        cut()
 
 
 async def run(*command: str) -> str:

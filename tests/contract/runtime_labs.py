@@ -6,11 +6,11 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import aiohttp
 from aiodocker import Docker
@@ -25,6 +25,12 @@ USERID = f"t{os.getpid()}"
 MIB = 1024 * 1024
 READY_S = 30.0
 SLOTS = itertools.count(1)
+T = TypeVar("T")
+
+
+def closing(stream: AsyncIterator[T]) -> aclosing[AsyncGenerator[T, None]]:
+    """A stream that is left before its end is closed at once, not whenever it is collected."""
+    return aclosing(cast("AsyncGenerator[T, None]", stream))
 
 
 class Lab(Protocol):
@@ -153,7 +159,10 @@ class DockerLab:
         """What the app inside answers."""
         instance = await self.runtime.inspect(name)
         assert instance is not None
-        async with aiohttp.ClientSession() as session, session.get(f"http://{instance.address}{path}", params=query) as answer:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://{instance.address}{path}", params=query) as answer,
+        ):
             return await answer.text()
 
     async def facts(self, name: str) -> Mapping[str, Any]:
@@ -173,6 +182,15 @@ async def current_image(options: DockerOptions) -> str:
     async with Docker(url=options.docker_host) as docker:
         images = await docker.images.list(filters={"reference": ["madang-runtime-python"]})
     return str(max(images, key=lambda image: image["Created"])["Id"])
+
+
+def unmounted_hierarchies() -> set[str]:
+    """Kinds of cgroups that are active and not mounted here, as when a Docker inside a container mounted them there only.
+    containerd then finds no container's figures and hears of no memory running out."""
+    active = [line.split(":") for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    mounted = {option for mount in mounts if mount[2] == "cgroup" for option in mount[3].split(",")}
+    return {kind for number, kinds, _ in active if number != "0" for kind in kinds.split(",")} - mounted
 
 
 def _identity(data: Mapping[str, Any]) -> tuple[str, str, int]:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 from aiodocker import Docker
 
-from engine.errors import Broken, Refused
+from engine.errors import Broken, Refused, Transient
 from engine.ports import InstanceSpec
 from runtime import firewall
 from runtime.docker import DockerRuntime
 from tests.contract import neighbourhood
-from tests.contract.runtime_labs import MIB, READY_S, DockerLab
+from tests.contract.runtime_labs import MIB, READY_S, DockerLab, closing
 
 pytestmark = pytest.mark.docker
 
 
-async def running(lab: DockerLab, **changes: object) -> InstanceSpec:
+async def running(lab: DockerLab, **changes: Any) -> InstanceSpec:
     spec = lab.spec(**changes)
     await lab.runtime.ensure(spec)
     await ready(lab, spec)
@@ -43,6 +45,48 @@ async def address_of(lab: DockerLab, spec: InstanceSpec) -> tuple[str, str]:
 async def reach(lab: DockerLab, spec: InstanceSpec, host: str, port: int | str) -> str:
     """From inside the app: "open", "refused" or "blocked"."""
     return await lab.ask(spec.name, "/reach", host=host, port=str(port))
+
+
+# -- the daemon ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_daemon_that_takes_calls_and_never_answers_counts_as_down(
+    docker_lab: DockerLab, tmp_path: Path
+) -> None:
+    hung_up = asyncio.Event()
+
+    async def listen(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await hung_up.wait()
+        writer.close()
+
+    async with await asyncio.start_unix_server(listen, tmp_path / "docker.sock"):
+        runtime = DockerRuntime(replace(docker_lab.options, docker_host=f"unix://{tmp_path}/docker.sock"))
+        began = time.monotonic()
+        with pytest.raises(Transient) as caught:
+            await runtime.check()
+        assert caught.value.code == "runtime_down"
+        assert time.monotonic() - began < 5.5
+        hung_up.set()
+        await runtime.close()
+
+
+async def test_events_end_with_an_error_when_the_daemon_goes_away(
+    docker_lab: DockerLab, tmp_path: Path
+) -> None:
+    async with neighbourhood.cable(docker_lab.options.docker_host, tmp_path / "docker.sock") as (
+        docker_host,
+        cut,
+    ):
+        runtime = DockerRuntime(replace(docker_lab.options, docker_host=docker_host))
+        spec = docker_lab.spec()
+        async with closing(runtime.events()) as events:
+            await docker_lab.runtime.ensure(spec)
+            assert (await anext(events)).name == spec.name
+            cut()
+            with pytest.raises(Transient) as caught:
+                await anext(events)
+        assert caught.value.code == "runtime_down"
+        await runtime.close()
 
 
 # -- hardening ----------------------------------------------------------------------------------------------------------
@@ -112,9 +156,8 @@ async def test_an_app_that_ignores_being_asked_is_killed_after_its_grace(docker_
     )
     await docker_lab.runtime.ensure(spec)
     async with asyncio.timeout(READY_S):
-        async for line in docker_lab.runtime.follow_logs(spec.name, lines=1):
-            assert line == "deaf"
-            break
+        async with closing(docker_lab.runtime.follow_logs(spec.name, lines=1)) as lines:
+            assert await anext(lines) == "deaf"
     await docker_lab.runtime.stop(spec.name, grace_s=1)
     instance = await docker_lab.runtime.inspect(spec.name)
     assert instance is not None
@@ -195,7 +238,9 @@ async def test_a_network_on_which_apps_would_meet_is_refused_with_advice(docker_
 
 
 async def test_two_installations_live_side_by_side(docker_lab: DockerLab, tmp_path: Path) -> None:
-    options = replace(docker_lab.options, installation=f"second-{os.getpid()}", network=f"madang-second-{os.getpid()}")
+    options = replace(
+        docker_lab.options, installation=f"second-{os.getpid()}", network=f"madang-second-{os.getpid()}"
+    )
     second = DockerLab(tmp_path / "second", options)
     await second.runtime.prepare()
     try:
@@ -241,7 +286,9 @@ async def test_apps_have_no_ipv6_of_their_own(docker_lab: DockerLab) -> None:
     assert {line.split()[-1] for line in facts["ipv6"].splitlines()} <= {"lo"}
 
 
-async def test_apps_reach_the_world_but_neither_machines_beside_the_host_nor_link_local(docker_lab: DockerLab) -> None:
+async def test_apps_reach_the_world_but_neither_machines_beside_the_host_nor_link_local(
+    docker_lab: DockerLab,
+) -> None:
     spec = await running(docker_lab)
     async with neighbourhood.neighbour():
         assert await reach(docker_lab, spec, neighbourhood.PUBLIC, neighbourhood.PORT) == "open"
@@ -249,7 +296,9 @@ async def test_apps_reach_the_world_but_neither_machines_beside_the_host_nor_lin
         assert await reach(docker_lab, spec, neighbourhood.LINK_LOCAL, neighbourhood.PORT) == "blocked"
 
 
-async def test_private_machines_open_only_when_the_operator_says_so_and_link_local_never(docker_lab: DockerLab) -> None:
+async def test_private_machines_open_only_when_the_operator_says_so_and_link_local_never(
+    docker_lab: DockerLab,
+) -> None:
     one, other = await running(docker_lab), await running(docker_lab)
     opened = DockerRuntime(replace(docker_lab.options, egress_private=True))
     await opened.prepare()
@@ -263,7 +312,6 @@ async def test_private_machines_open_only_when_the_operator_says_so_and_link_loc
 
 async def test_preparing_again_mends_walls_that_somebody_tore_down(docker_lab: DockerLab) -> None:
     spec = await running(docker_lab)
-    host, _ = await address_of(docker_lab, spec)
     gateway = await gateway_of(docker_lab)
     async with neighbourhood.host_service() as port, neighbourhood.neighbour():
         await firewall.remove_fence(firewall.Fence(await bridge_of(docker_lab)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from engine.errors import Conflict, NotFound, Refused, Transient
 from engine.ports import InstanceEvent, InstanceSpec, InstanceState
 from runtime.memory import Behaviour
-from tests.contract.runtime_labs import READY_S, Lab
+from tests.contract.runtime_labs import READY_S, Lab, closing
 
 
 async def running(lab: Lab, spec: InstanceSpec) -> InstanceSpec:
@@ -40,7 +39,7 @@ async def kinds_until(events: AsyncIterator[InstanceEvent], name: str, last: str
 
 async def ended(lab: Lab, name: str) -> None:
     """Returns once the instance has stopped."""
-    async with asyncio.timeout(READY_S), aclosing(lab.runtime.follow_logs(name, lines=0)) as lines:
+    async with asyncio.timeout(READY_S), closing(lab.runtime.follow_logs(name, lines=0)) as lines:
         async for _ in lines:
             pass
 
@@ -101,7 +100,7 @@ async def test_ensure_makes_an_instance_that_runs_and_answers(lab: Lab) -> None:
 async def test_ensure_again_changes_nothing(lab: Lab) -> None:
     spec = await running(lab, lab.spec())
     before = await lab.runtime.inspect(spec.name)
-    async with aclosing(lab.runtime.events()) as events:
+    async with closing(lab.runtime.events()) as events:
         await lab.runtime.ensure(spec)
         assert await lab.runtime.inspect(spec.name) == before
         await lab.runtime.remove(spec.name)
@@ -109,12 +108,15 @@ async def test_ensure_again_changes_nothing(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"environment": {"COLOUR": "green"}}, {"memory_bytes": 96 * 1024**2}, {"port": 3001}, {"cpus": 0.25}]
+    "change",
+    [{"environment": {"COLOUR": "green"}}, {"memory_bytes": 96 * 1024**2}, {"port": 3001}, {"cpus": 0.25}],
 )
-async def test_ensure_replaces_an_instance_of_another_configuration(lab: Lab, change: dict[str, object]) -> None:
+async def test_ensure_replaces_an_instance_of_another_configuration(
+    lab: Lab, change: dict[str, object]
+) -> None:
     spec = await running(lab, lab.spec())
     changed = replace(spec, **change)  # type: ignore[arg-type]
-    async with aclosing(lab.runtime.events()) as events:
+    async with closing(lab.runtime.events()) as events:
         await lab.runtime.ensure(changed)
         assert await kinds_until(events, spec.name, "started") == ["stopped", "removed", "started"]
     await ready(lab, changed)
@@ -128,7 +130,11 @@ async def test_ensure_starts_a_stopped_instance_at_the_same_address(lab: Lab) ->
     started = await lab.runtime.ensure(spec)
     await ready(lab, spec)
     assert before is not None
-    assert (started.state, started.address, started.created_at) == (before.state, before.address, before.created_at)
+    assert (started.state, started.address, started.created_at) == (
+        before.state,
+        before.address,
+        before.created_at,
+    )
     assert started.exit_code is None
 
 
@@ -281,7 +287,7 @@ async def test_followed_logs_begin_with_the_last_lines_and_end_with_the_instance
 async def test_followed_logs_can_be_left(lab: Lab) -> None:
     spec = await running(lab, lab.spec())
     await lab.say(spec.name, "first")
-    async with aclosing(lab.runtime.follow_logs(spec.name, lines=1)) as lines:
+    async with closing(lab.runtime.follow_logs(spec.name, lines=1)) as lines:
         assert await anext(lines) == "first"
     await lab.runtime.check()
 
@@ -289,7 +295,8 @@ async def test_followed_logs_can_be_left(lab: Lab) -> None:
 # -- stats --------------------------------------------------------------------------------------------------------------
 
 
-async def test_stats_tell_use_and_limit_of_one_that_runs(lab: Lab) -> None:
+async def test_stats_tell_use_and_limit_of_one_that_runs(measured_lab: Lab) -> None:
+    lab = measured_lab
     spec = await running(lab, lab.spec())
     for _ in range(2):
         stats = await lab.runtime.stats(spec.name)
@@ -305,7 +312,7 @@ async def test_stats_tell_use_and_limit_of_one_that_runs(lab: Lab) -> None:
 
 async def test_events_tell_a_life_from_the_moment_they_were_asked_for(lab: Lab) -> None:
     spec = lab.spec()
-    async with aclosing(lab.runtime.events()) as events:
+    async with closing(lab.runtime.events()) as events:
         await running(lab, spec)
         await lab.crash(spec.name)
         await ended(lab, spec.name)
@@ -315,15 +322,16 @@ async def test_events_tell_a_life_from_the_moment_they_were_asked_for(lab: Lab) 
 
 async def test_events_name_the_app(lab: Lab) -> None:
     spec = lab.spec()
-    async with aclosing(lab.runtime.events()) as events:
+    async with closing(lab.runtime.events()) as events:
         await lab.runtime.ensure(spec)
         async with asyncio.timeout(READY_S):
             assert await anext(events) == InstanceEvent(spec.name, spec.app_id, "started")
 
 
-async def test_running_out_of_memory_is_told_apart(lab: Lab) -> None:
+async def test_running_out_of_memory_is_told_apart(measured_lab: Lab) -> None:
+    lab = measured_lab
     spec = await running(lab, lab.spec())
-    async with aclosing(lab.runtime.events()) as events:
+    async with closing(lab.runtime.events()) as events:
         await lab.exhaust(spec.name)
         assert await kinds_until(events, spec.name, "stopped") == ["out_of_memory", "stopped"]
     instance = await lab.runtime.inspect(spec.name)
@@ -333,7 +341,7 @@ async def test_running_out_of_memory_is_told_apart(lab: Lab) -> None:
 
 async def test_two_can_listen_to_events(lab: Lab) -> None:
     spec = lab.spec()
-    async with aclosing(lab.runtime.events()) as one, aclosing(lab.runtime.events()) as other:
+    async with closing(lab.runtime.events()) as one, closing(lab.runtime.events()) as other:
         await lab.runtime.ensure(spec)
         assert await kinds_until(one, spec.name, "started") == ["started"]
         assert await kinds_until(other, spec.name, "started") == ["started"]

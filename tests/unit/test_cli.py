@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import os
 import shutil
@@ -18,12 +19,13 @@ from typing import Any, cast
 import pytest
 
 from engine import cli
-from engine.cli import docker_daemon, packages, search
+from engine.cli import check, docker_daemon, packages, search
 from engine.cli.cgroups import enabled_controllers
 from engine.cli.commands import COMMANDS
 from engine.cli.docker_daemon import answers, ensure_docker
 from engine.cli.faults import sentence
 from engine.cli.packages import Program, ensure_packages, missing
+from engine.cli.privilege import as_root, become_root
 from engine.cli.terminal import Progress, language, padded
 from engine.cli.welcome import welcome
 from engine.errors import Broken
@@ -195,6 +197,35 @@ def listening(path: Path, answer: bytes) -> Iterator[str]:
         thread.join()
 
 
+class TestRights:
+    def test_root_has_them(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        become_root(["run"], keep=[], notice="")
+        assert as_root(["apt-get", "update"]) == ["apt-get", "update"]
+
+    def test_without_sudo_the_command_to_type_is_named(
+        self, machine: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        with pytest.raises(Broken) as caught:
+            become_root(["run"], keep=[], notice="")
+        assert "sudo ./madang run" in sentence(caught.value, EN)
+
+    def test_sudo_gives_them_and_settings_stay_in_force(
+        self, machine: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        add_program(machine, "sudo", "#!/bin/sh\n")
+        became: list[str] = []
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        monkeypatch.setattr(os, "execvp", lambda _file, command: became.extend(command))
+        monkeypatch.setattr(
+            os, "environ", {"PATH": str(machine), "PAAS_ROOT": "/srv/x", "HOME": "/home/alice"}
+        )
+        become_root(["run"], keep=["PAAS_ROOT", "PAAS_BIND"], notice="")
+        assert became[:3] == ["sudo", "-n", "--preserve-env=PAAS_ROOT"]
+        assert became[-3:] == ["-m", "engine.cli", "run"]
+
+
 def test_only_controllers_that_are_on_are_mounted() -> None:
     table = "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t0\t1\t1\nmemory\t0\t1\t0\npids\t0\t1\t1\n"
     assert enabled_controllers(table) == ["cpu", "pids"]
@@ -224,6 +255,27 @@ class TestWelcome:
         shown = self.shown(telegram="yard_bot")
         assert "https://t.me/yard_bot" in shown
         assert "@BotFather" not in shown
+
+
+class TestCheck:
+    def test_shows_the_faults_and_sums_up(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        faulty = ("-c", "print('line 3 is wrong'); raise SystemExit(1)")
+        monkeypatch.setattr(check, "_CHECKS", {"first": ("-c", "print('fine')"), "second": faulty})
+        assert check.main([]) == 1
+        shown = capsys.readouterr().out
+        assert "line 3 is wrong" in shown
+        assert "fine" not in shown
+        assert [line.split()[:2] for line in shown.splitlines()[-2:]] == [
+            ["first", "ok"],
+            ["second", "FAULTS"],
+        ]
+        assert check.main(["first"]) == 0
+
+    def test_names_the_checks_there_are(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert check.main(["tyops"]) == 2
+        assert "types" in capsys.readouterr().err
 
 
 class TestTerminal:
@@ -279,6 +331,9 @@ class TestRootProgram:
         assert "madang run" in result.stdout
         assert self.madang(copy, "runn").returncode == 2
         assert not (copy / ".venv").exists()
+
+    def test_can_be_read_by_an_old_python(self) -> None:
+        ast.parse((ROOT / "madang").read_text(), feature_version=(3, 4))
 
     def test_prepares_its_environment_once(self, copy: Path) -> None:
         first = self.madang(copy, "chat")  # goes as far as the missing package `bot`

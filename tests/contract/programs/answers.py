@@ -11,8 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 CONNECT_S = 0.7
 
 
-def facts():
-    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
+def facts() -> dict[str, object]:
+    status = dict(
+        line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line
+    )
     return {
         "uid": os.getuid(),
         "gid": os.getgid(),
@@ -25,7 +27,7 @@ def facts():
     }
 
 
-def writes(folder):
+def writes(folder: str) -> bool:
     try:
         Path(folder, "written").write_text("yes")
     except OSError:
@@ -33,7 +35,7 @@ def writes(folder):
     return True
 
 
-def reaches(host, port):
+def reaches(host: str, port: int) -> str:
     """Also a refusal says that something is there."""
     try:
         socket.create_connection((host, port), CONNECT_S).close()
@@ -44,7 +46,7 @@ def reaches(host, port):
     return "open"
 
 
-def run(path, query):
+def run(path: str, query: dict[str, str]) -> str:
     if path == "/facts":
         return json.dumps(facts())
     if path == "/reach":
@@ -59,7 +61,7 @@ def run(path, query):
 
 
 class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
+    def do_GET(self) -> None:
         url = urlsplit(self.path)
         if url.path == "/broken":
             self.send_error(503)
@@ -70,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         pass
 
 
