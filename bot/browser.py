@@ -7,43 +7,32 @@ so that a phone that slept for a minute gets what it missed. Losing it costs one
 from __future__ import annotations
 
 import asyncio
-import itertools
-import json
 import logging
 import re
 import secrets
-from collections import OrderedDict
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 from yarl import URL
 
 from bot.talk import Shown, Surface, Talk
+from bot.web.frames import Begin, NotUnderstood, Press, Say, read_frame, refusal
 from bot.web.page import page, static_files
-from engine.words import Translator, pick_locale, translator
+from bot.web.sockets import CLOSE_TIMEOUT_S, Frame, Recent, Socket
+from engine.words import pick_locale, translator
 
 log = logging.getLogger(__name__)
 
-Frame = dict[str, Any]
-
-_FRAME_MAX_BYTES: Final = 16 * 1024  # refused with words
-_FRAME_CUT_BYTES: Final = 256 * 1024  # refused by closing the connection
-_TEXT_MAX: Final = 4000
+_FRAME_CUT_BYTES: Final = 256 * 1024  # refused by closing the connection; less is refused with words
 _RATE_PER_S: Final = 10.0
 _BURST: Final = 30.0
 _REFUSED_MAX: Final = 200  # frames refused one after another, before the connection is closed
 _UNHANDLED_MAX: Final = 32
-_UNSENT_MAX: Final = 64
 _SOCKETS_MAX: Final = 16  # of one chat
-_CHATS_MAX: Final = 500  # whose last screens are remembered
-_SCREENS_MAX: Final = 8  # remembered of each
 _BEGIN_TIMEOUT_S: Final = 10.0
-_SEND_TIMEOUT_S: Final = 10.0
-_CLOSE_TIMEOUT_S: Final = 2.0
 _HEARTBEAT_S: Final = 20.0
 _COOKIE_AGE_S: Final = 365 * 24 * 3600
 
@@ -53,7 +42,6 @@ _COOKIE: Final = "madang_chat"
 _COOKIE_HTTPS: Final = "__Host-madang_chat"
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{32,128}")
-_REFERENCE: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 PAGE_HEADERS: Final = {
     "Content-Security-Policy": (
@@ -65,222 +53,6 @@ PAGE_HEADERS: Final = {
     "Cache-Control": "no-store",
     "Vary": "Accept-Language, Cookie",
 }
-
-
-# --- frames from a client
-
-
-@dataclass(frozen=True, slots=True)
-class Begin:
-    """`mark` is that of the last screen the client got; `program` clients carry a token instead of a cookie."""
-
-    id: str
-    locale: str
-    program: bool
-    token: str
-    mark: str
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    id: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Press:
-    id: str
-    button: str
-    message: str
-
-
-class NotUnderstood(Exception):
-    """A frame that is answered with an error. `id` is the frame's own, where it could be read."""
-
-    def __init__(self, code: str, frame_id: str = "") -> None:
-        self.code = code
-        self.id = frame_id
-        super().__init__(code)
-
-
-def read_frame(data: str) -> Begin | Say | Press:
-    """What a client's text frame says. Raises NotUnderstood."""
-    if len(data.encode(errors="surrogatepass")) > _FRAME_MAX_BYTES:
-        raise NotUnderstood("too_large")
-    try:
-        fields = json.loads(data)
-    except (ValueError, RecursionError):
-        raise NotUnderstood("bad_json") from None
-    if not isinstance(fields, dict):
-        raise NotUnderstood("bad_frame")
-    frame_id = _reference(fields, "id", required=fields.get("type") in {"say", "press"})
-    try:
-        return _read_fields(fields, frame_id)
-    except NotUnderstood as refusal:
-        raise NotUnderstood(refusal.code, frame_id) from None
-
-
-def _read_fields(fields: Mapping[str, Any], frame_id: str) -> Begin | Say | Press:
-    match fields.get("type"):
-        case "begin":
-            return Begin(
-                frame_id,
-                locale=_text(fields, "locale", 35),
-                program=fields.get("program") is True,
-                token=_text(fields, "token", 128),
-                mark=_reference(fields, "mark", required=False),
-            )
-        case "say":
-            return Say(frame_id, _text(fields, "text", _TEXT_MAX))
-        case "press":
-            return Press(
-                frame_id,
-                button=_reference(fields, "button", required=True),
-                message=_reference(fields, "message", required=True),
-            )
-    raise NotUnderstood("bad_frame")
-
-
-def _text(fields: Mapping[str, Any], name: str, longest: int) -> str:
-    value = fields.get(name) or ""
-    if not isinstance(value, str):
-        raise NotUnderstood("bad_frame")
-    if len(value) > longest:
-        raise NotUnderstood("too_long")
-    return value.encode(errors="replace").decode()  # half of a surrogate pair cannot be stored
-
-
-def _reference(fields: Mapping[str, Any], name: str, *, required: bool) -> str:
-    value = fields.get(name) or ""
-    if not isinstance(value, str) or (value or required) and not _REFERENCE.fullmatch(value):
-        raise NotUnderstood("bad_frame")
-    return value
-
-
-def _refusal(t: Translator, code: str) -> str:
-    match code:
-        case "too_large":
-            return t.code(code, {"limit": _FRAME_MAX_BYTES})
-        case "too_long":
-            return t("That is too long; at most {limit} characters are taken.", limit=_TEXT_MAX)
-        case "too_fast":
-            return t("That was a little fast. Please wait a moment and try again.")
-        case "too_many":
-            return t("The chat is open in too many windows. Close some of them.")
-        case "no_cookie":
-            return t("This browser keeps no cookies for Madang. Allow them and load the page again.")
-        case "not_begun":
-            return t("The first frame of a connection is “begin”.")
-        case "bad_token":
-            return t("The token is not one that Madang gave. Begin without one to get a new one.")
-        case "bad_json" | "bad_frame":
-            return t("That was not understood.")
-    return t.code("internal", {})
-
-
-# --- frames to a client
-
-
-class Unsent:
-    """Frames on their way to one client. A newer state of a message takes the place of one not sent yet."""
-
-    def __init__(self) -> None:
-        self._frames: dict[str, Frame] = {}
-        self._some = asyncio.Event()
-
-    def put(self, key: str, frame: Frame) -> bool:
-        """Whether there was room; a client that is so far behind is better cut off, and comes again."""
-        older = self._frames.get(key)
-        if older is None and len(self._frames) >= _UNSENT_MAX:
-            return False
-        if older is not None and frame["type"] == "screen":
-            # The client has not heard of the message yet, and what waits behind has marks of its own.
-            frame = frame | {"replaces": older["replaces"], "mark": older["mark"]}
-        self._frames[key] = frame
-        self._some.set()
-        return True
-
-    async def take(self) -> Frame:
-        """The next frame, once there is one."""
-        while not self._frames:
-            self._some.clear()
-            await self._some.wait()
-        return self._frames.pop(next(iter(self._frames)))
-
-
-class Recent:
-    """The last screens of the chats that were shown something lately. A mark names a moment in that memory."""
-
-    def __init__(self) -> None:
-        self._epoch = secrets.token_urlsafe(6)
-        self._numbers = itertools.count(1)
-        self._chats: OrderedDict[str, OrderedDict[str, tuple[int, Frame]]] = OrderedDict()
-
-    def add(self, address: str, frame: Frame) -> Frame:
-        """The frame with its mark, remembered as its message's newest state."""
-        number = next(self._numbers)
-        frame = frame | {"mark": f"{self._epoch}.{number}"}
-        screens = self._chats.setdefault(address, OrderedDict())
-        screens[frame["message"]] = (number, frame)
-        screens.move_to_end(frame["message"])
-        self._chats.move_to_end(address)
-        if len(screens) > _SCREENS_MAX:
-            screens.popitem(last=False)
-        if len(self._chats) > _CHATS_MAX:
-            self._chats.popitem(last=False)
-        return frame
-
-    def since(self, address: str, mark: str) -> tuple[list[Frame], bool]:
-        """What was shown after `mark`, and whether that is all the client needs to know where it stands."""
-        epoch, _, number = mark.rpartition(".")
-        screens = self._chats.get(address)
-        if not epoch or screens is None:
-            return [], False
-        if epoch != self._epoch or not number.isdecimal():
-            return [frame for _, frame in screens.values()], False
-        return [frame for at, frame in screens.values() if at > int(number)], True
-
-
-class Socket:
-    """One connected client, as the surface sees it: sending never waits for it."""
-
-    def __init__(self, ws: web.WebSocketResponse, transport: asyncio.Transport | None) -> None:
-        self._ws = ws
-        self._transport = transport
-        self._unsent = Unsent()
-        self._cut = asyncio.Event()
-
-    def send(self, key: str, frame: Frame) -> None:
-        if not self._unsent.put(key, frame):
-            self._cut.set()
-
-    async def write(self) -> None:
-        """Sends until the client cannot be reached or is too far behind; the connection is closed then."""
-        sending = asyncio.create_task(self._send_all())
-        cut = asyncio.create_task(self._cut.wait())
-        try:
-            await asyncio.wait([sending, cut], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sending.cancel()
-            cut.cancel()
-            await asyncio.gather(sending, cut, return_exceptions=True)
-        await self.close(WSCloseCode.TRY_AGAIN_LATER)
-
-    async def _send_all(self) -> None:
-        with suppress(ConnectionError, TimeoutError):
-            while True:
-                frame = await self._unsent.take()
-                async with asyncio.timeout(_SEND_TIMEOUT_S):
-                    await self._ws.send_str(json.dumps(frame, ensure_ascii=False))
-
-    async def close(self, code: int) -> None:
-        """Says goodbye; a client that does not listen is cut off after a moment."""
-        try:
-            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                await self._ws.close(code=code)
-        except (ConnectionError, TimeoutError):
-            if self._transport is not None:
-                self._transport.abort()
 
 
 class BrowserSurface:
@@ -433,8 +205,8 @@ class Connection:
             async for message in self._ws:
                 try:
                     self._take(message)
-                except NotUnderstood as refusal:
-                    self._refuse(refusal.code, refusal.id)
+                except NotUnderstood as fault:
+                    self._refuse(fault.code, fault.id)
                 if self._surface is not None:
                     limit.reschedule(None)
                 if self._allowance.refused > _REFUSED_MAX:
@@ -477,7 +249,7 @@ class Connection:
         while (frame := await self._frames.get()) is not None:
             try:
                 await self._handle(frame)
-            except Exception:  # noqa: BLE001 - a frame's boundary, as the error middleware is a request's
+            except Exception:  # a frame's boundary, as the error middleware is a request's
                 log.exception("a chat frame could not be handled")
                 self._refuse("internal", frame.id)
                 continue
@@ -500,8 +272,7 @@ class Connection:
                 )
 
     def _refuse(self, code: str, frame_id: str) -> None:
-        text = _refusal(translator(self._locale), code)
-        self._socket.send(f"error {frame_id}", {"type": "error", "code": code, "text": text, "id": frame_id or None})
+        self._socket.send(f"error {frame_id}", refusal(translator(self._locale), code, frame_id))
 
 
 # --- HTTP
@@ -556,7 +327,7 @@ class Front:
             text = translator(request.headers.get("Accept-Language", "")).code("cross_site", {})
             return web.json_response({"ok": False, "error": text, "code": "cross_site"}, status=403)
         ws = web.WebSocketResponse(
-            heartbeat=_HEARTBEAT_S, timeout=_CLOSE_TIMEOUT_S, max_msg_size=_FRAME_CUT_BYTES, compress=False
+            heartbeat=_HEARTBEAT_S, timeout=CLOSE_TIMEOUT_S, max_msg_size=_FRAME_CUT_BYTES, compress=False
         )
         await ws.prepare(request)
         await Connection(self, ws, request).run()
@@ -574,7 +345,7 @@ def _same_origin(request: web.Request) -> bool:
     except ValueError:
         return False
     if origin.scheme not in {"http", "https"} or (origin.scheme == "http" and _by_https(request)):
-        return False  # https may have ended at a proxy that does not say so; the other way round is an intruder
+        return False  # (https may have ended at a proxy that does not say so; that way round is fine)
     return (origin.host, origin.port) == (host.host, host.port)
 
 

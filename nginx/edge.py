@@ -13,7 +13,6 @@ import logging
 import os
 import re
 import secrets
-import shutil
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -23,7 +22,7 @@ from typing import Final, TypeVar
 
 from engine.errors import Broken, MadangError, Transient
 from engine.ports import Route
-from nginx.host import SEARCH_PATH, found_binary, require_free_port, shared_folder, worker_user
+from nginx.host import SEARCH_PATH, clear_shared, found_binary, require_free_port, shared_folder, worker_user
 from nginx.process import Processes, accepting_workers, accepts, send, wait_end
 from nginx.render import (
     GENERATION_HOST,
@@ -147,7 +146,7 @@ class NginxEdge:
                 await _end(master, still=self._processes.is_master)
             for pid in self._processes.orphans():
                 await _end(pid, still=self._processes.is_orphan)
-            await _on_disk(self._clear)
+            await _on_disk(lambda: clear_shared(self._options.folder))
 
     # --- one change ---
 
@@ -337,11 +336,6 @@ class NginxEdge:
                 options, worker_user=user, routes=options.routes, pid_file=options.pid_file, shared=shared
             ),
         )
-
-    def _clear(self) -> None:
-        shared = shared_folder(self._options.folder, worker_user(self._options))
-        if shared != self._options.folder:
-            shutil.rmtree(shared, ignore_errors=True)
 
     def _kept_routes(self) -> dict[str, str]:
         try:

@@ -63,6 +63,15 @@ def shared_folder(folder: Path, user: str) -> Path:
     worker = pwd.getpwnam(user.partition(" ")[0])
     if all(_may_enter(each.stat(), worker.pw_uid, worker.pw_gid) for each in (folder, *folder.parents)):
         return folder
+    return _apart(folder)
+
+
+def clear_shared(folder: Path) -> None:
+    """Takes away what `shared_folder` may have put elsewhere."""
+    shutil.rmtree(_apart(folder), ignore_errors=True)
+
+
+def _apart(folder: Path) -> Path:
     return _CACHE / f"edge-{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
 
 

@@ -288,7 +288,8 @@ class DockerRuntime:
         """One sample; without `one-shot` Docker would wait for a second one."""
         params = {"stream": "0", "one-shot": "1"}
         async with self._daemon.get(f"containers/{container_id}/stats", params) as response:
-            usage: dict[str, Any] = await response.json()
+            # A container that is going at this moment is answered with `null`.
+            usage: dict[str, Any] = await response.json() or {}
             return usage
 
     async def _events_since(self, since_s: float) -> AsyncIterator[InstanceEvent]:

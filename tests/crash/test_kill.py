@@ -63,7 +63,7 @@ class Box:
             found = [json.loads(file.read_text()) for file in files]
             return {one["name"]: one["state"] == "running" for one in found}
         async with Docker() as docker:
-            filters = json.dumps({"label": [f"paas.userid={self.userid}"]})
+            filters = {"label": [f"paas.userid={self.userid}"]}
             listed = await docker.containers.list(all=True, filters=filters)
             return {one["Names"][0].lstrip("/"): one["State"] == "running" for one in listed}
 
@@ -121,7 +121,7 @@ async def stranger(box: Box) -> AsyncIterator[None]:
         yield
         return
     async with Docker() as docker:
-        images = await docker.images.list(filters=json.dumps({"label": ["paas.image=python"]}))
+        images = await docker.images.list(filters={"label": ["madang.image=python"]})
         config = {"Image": images[0]["Id"], "Entrypoint": ["sleep", "3600"]}
         container = await docker.containers.run(config, name=f"stranger-{box.userid}")
         try:

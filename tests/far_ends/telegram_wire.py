@@ -193,6 +193,9 @@ def _kinds(annotation: Any) -> set[Any]:
 
 @cache
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    """Of the annotation without aiogram's own `Default`, which never goes over the wire."""
+    if get_origin(annotation) in (Union, UnionType):
+        annotation = Union[tuple(kind for kind in get_args(annotation) if kind is not Default)]  # noqa: UP007
     return TypeAdapter(annotation)
 
 

@@ -53,22 +53,27 @@ class TerminalTalker:
         await asyncio.to_thread(self._child.send, text + "\r")
 
     async def press(self, label: str) -> None:
-        shown = await self.sees(label)
-        number = re.findall(rf"(\d+)\)\s*{re.escape(label)}", shown)[-1]
-        await self.say(number)
+        choice = re.compile(rf"(\d+)\)\s*{re.escape(label)}(?=\s|$)")
+        await self._until(choice)
+        await self.say(choice.findall(self._seen)[-1])
 
     async def sees(self, text: str) -> str:
+        await self._until(re.compile(re.escape(text)))
+        return self._seen
+
+    async def _until(self, wanted: re.Pattern[str]) -> None:
         try:
             async with asyncio.timeout(WAIT_S):
-                while text not in self._seen:
-                    self._seen += _ANSI.sub(
-                        "", await asyncio.to_thread(self._child.read_nonblocking, 4096, 1)
-                    )
-        except (TimeoutError, pexpect.TIMEOUT, pexpect.EOF) as error:
-            if isinstance(error, pexpect.TIMEOUT):
-                return await self.sees(text)
-            raise AssertionError(f"{text!r} is not in:\n{self._seen}") from error
-        return self._seen
+                while not wanted.search(self._seen):
+                    self._seen += _ANSI.sub("", await asyncio.to_thread(self._read))
+        except (TimeoutError, pexpect.EOF) as error:
+            raise AssertionError(f"{wanted.pattern!r} is not in:\n{self._seen}") from error
+
+    def _read(self) -> str:
+        try:
+            return str(self._child.read_nonblocking(4096, 1))
+        except pexpect.TIMEOUT:
+            return ""
 
     async def close(self) -> None:
         await asyncio.to_thread(self._child.close, True)
@@ -109,6 +114,7 @@ class TelegramTalker:
         await self._person.send(text)
 
     async def press(self, label: str) -> None:
+        await self._person.wait_for(lambda message: any(label in row for row in message.buttons), WAIT_S, since=self._since)
         self._since = self._person.revision
         await self._person.press(label)
 

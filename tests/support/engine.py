@@ -7,14 +7,17 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from runtime.docker import DockerRuntime
+from runtime.docker_config import DockerOptions
 from tests.support.api import Api
 
 START_S = 60.0
@@ -157,3 +160,16 @@ class Engine:
                     self._process.kill()
             await self._process.wait()
             await self._forget()
+        if self.driver == "docker":
+            await self._clear_docker()
+
+    async def _clear_docker(self) -> None:
+        """Takes away what this installation, and no other, has on the Docker engine."""
+        with closing(sqlite3.connect(self.root / "var" / "portal.sqlite3")) as database:
+            row = database.execute("SELECT value FROM installation WHERE key = 'id'").fetchone()
+        options = DockerOptions(installation=row[0], cache_dir=self.root, network=self.network)
+        runtime = DockerRuntime(options)
+        for instance in await runtime.list_owned():
+            await runtime.remove(instance.name)
+        await runtime.unprepare()
+        await runtime.close()
