@@ -40,6 +40,11 @@ def default_user() -> str:
     return f"{APP_UID}:{APP_UID}" if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
 
 
+# The limit holds over half a second rather than Docker's tenth: a program's start fits into one period and is not cut
+# into slices, which made it a third slower.
+_CPU_PERIOD_US: Final = 500_000
+
+
 @dataclass(frozen=True, slots=True)
 class DockerOptions:
     """How this installation uses Docker. `installation` marks everything that is its own; `cache_dir` keeps what images
@@ -115,7 +120,8 @@ def _host_config(spec: InstanceSpec, network: str) -> dict[str, Any]:
         "Init": False,
         "Memory": spec.memory_bytes,
         "MemorySwap": spec.memory_bytes,
-        "NanoCpus": round(spec.cpus * 1e9),
+        "CpuPeriod": _CPU_PERIOD_US,
+        "CpuQuota": round(spec.cpus * _CPU_PERIOD_US),
         "PidsLimit": spec.pids,
         "RestartPolicy": {"Name": spec.restart_policy},
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from engine.bus import NEW_WORK
 from engine.catalogue import Template, said
@@ -22,9 +23,8 @@ from engine.domain import (
     moved,
     new_id,
     valid_app_name,
-    valid_handle,
 )
-from engine.errors import Conflict, Forbidden, Invalid, NotFound, OverQuota
+from engine.errors import Conflict, Forbidden, Invalid, NotFound, OverQuota, Transient
 from engine.operations.plan import World
 from engine.operations.plans import PLANS
 from engine.operations.spec import instance_name
@@ -34,17 +34,20 @@ from engine.store import accounts, apps, operations
 from engine.store.database import Tx
 
 LOG_LINES_MAX: Final = 2000
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # a title is one line, and goes into an environment
 _NEEDS_RUNTIME: Final = frozenset({Kind.START, Kind.RESTART, Kind.RESTORE})
 
 
 @dataclass(frozen=True, slots=True)
 class AppView:
-    """An app as its owner sees it. `busy` is what is being done to it now. `key_url` opens a private app; a secret."""
+    """An app as its owner sees it. `busy` is what is being done to it now. `key_url` opens a private app; a secret.
+    `why` fills the words of the app's failure."""
 
     app: App
     url: str
     key_url: str | None
     busy: Operation | None
+    why: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +84,22 @@ class AppService:
         settings = template.settings(wish.settings)
         title = _title(wish.title, template, actor.account)
         owner = await self._owner(actor, wish.userid)
-        await self._world.runtime.check()
+        await self._check_runtime()
         async with self._world.database.write() as tx:
             app = await self._reserve(tx, owner, name, template, title, settings)
             operation = await self._ask(tx, actor, app, Kind.CREATE)
         self._world.bus.nudge(NEW_WORK)
         return self._view(app, operation), operation
 
+    async def _check_runtime(self) -> None:
+        """Raises Transient("runtime_down"), also while it has come back and is not yet prepared."""
+        await self._world.runtime.check()
+        if not self._world.runtime.capacity:
+            raise Transient("runtime_down")
+
     async def _owner(self, actor: Actor, userid: str | None) -> Account:
         if userid is None or userid == actor.account.userid:
             return actor.account
-        valid_handle(userid)
         if not actor.is_admin:
             raise Forbidden("forbidden", field="userid")
         async with self._world.database.read() as tx:
@@ -108,7 +116,7 @@ class AppService:
             code = "app_in_trash" if existing.phase is Phase.TRASHED else "app_exists"
             raise Conflict(code, field="appname", name=name)
         await self._check_quota(tx, owner)
-        slot = await apps.free_slot(tx, self._world.runtime.capacity)
+        slot = await apps.take_slot(tx, self._world.runtime.capacity)
         if slot is None:
             raise OverQuota("no_slot")
         now = self._world.clock.now()
@@ -151,7 +159,7 @@ class AppService:
             else:
                 found = await apps.owned_by(tx, actor.account.id)
             busy = await operations.active(tx)
-        return [self._view(app, busy.get(app.id)) for app in found]
+            return [await self._seen(tx, app, busy.get(app.id)) for app in found]
 
     async def get(self, actor: Actor, userid: str, name: str) -> AppView:
         """Raises NotFound where there is none, or it is another's."""
@@ -159,14 +167,14 @@ class AppService:
         async with self._world.database.read() as tx:
             app = _seen_by(actor, await apps.by_name(tx, userid, name))
             busy = await operations.active_on(tx, app.id)
-        return self._view(app, busy[0] if busy else None)
+            return await self._seen(tx, app, busy[0] if busy else None)
 
     async def get_by_id(self, actor: Actor, app_id: str) -> AppView:
         check_usable(actor.account)
         async with self._world.database.read() as tx:
             app = _seen_by(actor, await apps.by_id(tx, app_id))
             busy = await operations.active_on(tx, app.id)
-        return self._view(app, busy[0] if busy else None)
+            return await self._seen(tx, app, busy[0] if busy else None)
 
     async def change(self, actor: Actor, userid: str, name: str, kind: Kind) -> Operation:
         """Asks for start, stop, restart, trash, restore or purge. One of its kind that already waits is returned.
@@ -175,7 +183,7 @@ class AppService:
         """
         check_usable(actor.account)
         if kind in _NEEDS_RUNTIME:
-            await self._world.runtime.check()
+            await self._check_runtime()
         async with self._world.database.write() as tx:
             app = _seen_by(actor, await apps.by_name(tx, userid, name))
             waiting = await operations.waiting(tx, app.id, kind)
@@ -191,6 +199,8 @@ class AppService:
         if kind is Kind.RESTORE:
             if not trashed:
                 raise Conflict("not_in_trash", name=app.name)
+            if any(busy.kind is Kind.PURGE for busy in await operations.active_on(tx, app.id)):
+                raise Conflict("busy")
             owner = await accounts.by_id(tx, app.owner_id)
             assert owner is not None
             await self._check_quota(tx, owner)
@@ -217,6 +227,7 @@ class AppService:
     async def follow_logs(self, actor: Actor, userid: str, name: str, *, lines: int) -> AsyncIterator[str]:
         """The last `lines`, then each new line, until the program ends."""
         view = await self.get(actor, userid, name)
+        await self._check_runtime()
         return self._world.runtime.follow_logs(instance_name(view.app), lines=_checked_lines(lines))
 
     async def stats(self, view: AppView) -> Stats | None:
@@ -232,6 +243,7 @@ class AppService:
 
     async def operation(self, actor: Actor, operation_id: str) -> Operation:
         """Raises NotFound where there is none, or it is another's."""
+        check_usable(actor.account)
         async with self._world.database.read() as tx:
             found = await operations.by_id(tx, operation_id)
         if found is None or (found.owner_id != actor.account.id and not actor.is_admin):
@@ -248,12 +260,13 @@ class AppService:
             while True:
                 news.clear()
                 async with self._world.database.read() as tx:
+                    operation = await operations.by_id(tx, operation_id)
                     found = await operations.events_after(tx, operation_id, after)
                 for event in found:
                     after = event.id
                     yield event
-                    if event.kind == "ended":
-                        return
+                if operation is None or operation.state.ended:  # its last event was read after that, or long ago
+                    return
                 await news.wait()
 
     async def by_label(self, label: str) -> tuple[App, str | None] | None:
@@ -271,9 +284,13 @@ class AppService:
             active = await operations.active_on(tx, app.id)
         return active[0] if active else None
 
-    def _view(self, app: App, busy: Operation | None) -> AppView:
+    async def _seen(self, tx: Tx, app: App, busy: Operation | None) -> AppView:
+        why = await operations.failure_params(tx, app.id, app.failure) if app.failure else {}
+        return self._view(app, busy, why)
+
+    def _view(self, app: App, busy: Operation | None, why: Mapping[str, Any] | None = None) -> AppView:
         url = self._world.settings.app_url(app.label)
-        return AppView(app, url, f"{url}/#key={app.owner_key}" if app.owner_key else None, busy)
+        return AppView(app, url, f"{url}/#key={app.owner_key}" if app.owner_key else None, busy, why or {})
 
 
 def _seen_by(actor: Actor, app: App | None) -> App:
@@ -284,7 +301,7 @@ def _seen_by(actor: Actor, app: App | None) -> App:
 
 def _title(wished: str | None, template: Template, owner: Account) -> str:
     title = (wished if wished is not None else said(template.name, owner.locale or "ko")).strip()
-    if not 1 <= len(title) <= TITLE_MAX:
+    if not 1 <= len(title) <= TITLE_MAX or _CONTROL.search(title):
         raise Invalid("bad_title", field="title", maximum=TITLE_MAX)
     return title
 

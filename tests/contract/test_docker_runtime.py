@@ -114,7 +114,7 @@ async def test_limits_are_in_force(docker_lab: DockerLab) -> None:
         data = await docker.containers.container(spec.name).show()
     host = data["HostConfig"]
     assert (host["Memory"], host["MemorySwap"]) == (80 * MIB, 80 * MIB)
-    assert (host["NanoCpus"], host["PidsLimit"]) == (300_000_000, 40)
+    assert (host["CpuQuota"] / host["CpuPeriod"], host["PidsLimit"]) == (0.3, 40)
     assert (host["CapDrop"], host["ReadonlyRootfs"], host["Privileged"]) == (["ALL"], True, False)
     assert "no-new-privileges" in host["SecurityOpt"]
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "3", "max-size": "10m"}}

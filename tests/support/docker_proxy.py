@@ -17,6 +17,7 @@ class DockerLine:
         self._path = path
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._calls: set[asyncio.Task[None]] = set()
 
     @property
     def host(self) -> str:
@@ -24,7 +25,7 @@ class DockerLine:
         return f"unix://{self._path}"
 
     async def mend(self) -> None:
-        self._server = await asyncio.start_unix_server(self._pass_on, self._path)
+        self._server = await asyncio.start_unix_server(self._accept, self._path)
 
     async def cut(self) -> None:
         assert self._server is not None
@@ -32,17 +33,28 @@ class DockerLine:
         for writer in list(self._open):
             writer.transport.abort()
         await self._server.wait_closed()
+        if self._calls:
+            await asyncio.wait(self._calls)
         self._path.unlink(missing_ok=True)
         self._server = None
 
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        call = asyncio.create_task(self._pass_on(reader, writer))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)
-        with suppress(OSError):
-            far_reader, far_writer = await asyncio.open_unix_connection(DOCKER)
-            self._open.add(far_writer)
+        far_reader, far_writer = await asyncio.open_unix_connection(DOCKER)
+        self._open.add(far_writer)
+        try:
             await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
-            self._open.discard(far_writer)
-        self._open.discard(writer)
+        finally:
+            for end in (writer, far_writer):
+                self._open.discard(end)
+                end.close()
+                with suppress(OSError):
+                    await end.wait_closed()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
