@@ -114,7 +114,9 @@ class TelegramTalker:
         await self._person.send(text)
 
     async def press(self, label: str) -> None:
-        await self._person.wait_for(lambda message: any(label in row for row in message.buttons), WAIT_S, since=self._since)
+        await self._person.wait_for(
+            lambda message: any(label in row for row in message.buttons), WAIT_S, since=self._since
+        )
         self._since = self._person.revision
         await self._person.press(label)
 

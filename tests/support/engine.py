@@ -161,9 +161,9 @@ class Engine:
             await self._process.wait()
             await self._forget()
         if self.driver == "docker":
-            await self._clear_docker()
+            await self.clear_docker()
 
-    async def _clear_docker(self) -> None:
+    async def clear_docker(self) -> None:
         """Takes away what this installation, and no other, has on the Docker engine."""
         with closing(sqlite3.connect(self.root / "var" / "portal.sqlite3")) as database:
             row = database.execute("SELECT value FROM installation WHERE key = 'id'").fetchone()
