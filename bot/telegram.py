@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 _TIMING: Final = Timing()
 _GROUP_EVERY_S: Final = 3600.0
 _THINGS_EVERY_S: Final = 3.0  # an album arrives as many messages
-_MENUS: Final = {"": "en", "ko": "ko"}  # by Telegram's language; whoever has another one is spoken to in English
+# By Telegram's language tag; people of all others ("") are spoken to in English, as `pick_locale` does.
+_MENUS: Final = {"": "en", "ko": "ko"}
 _COMMAND: Final = re.compile(r"/\w+(@\w+)?")
 _THINGS: Final = frozenset(
     {
@@ -156,7 +157,9 @@ class TelegramSurface:
         dispatcher.message.register(self._on_start, private, CommandStart(ignore_mention=True))
         dispatcher.message.register(self._on_text, private, F.text)
         dispatcher.message.register(self._on_thing, private, F.content_type.in_(_THINGS))
-        dispatcher.message.register(self._on_group, F.chat.type.in_({ChatType.GROUP, ChatType.SUPERGROUP}), F.text)
+        dispatcher.message.register(
+            self._on_group, F.chat.type.in_({ChatType.GROUP, ChatType.SUPERGROUP}), F.text
+        )
         dispatcher.callback_query.register(self._on_press)
         dispatcher.my_chat_member.register(self._on_membership, private)
         dispatcher.errors.register(_on_bug)
@@ -170,12 +173,15 @@ class TelegramSurface:
     async def _on_text(self, message: Message, event_update: Update) -> None:
         locale, update_id = _locale(message.from_user), str(event_update.update_id)
         address, text = self._reachable(message), _without_mention(message.text or "")
-        self._inbox.put(address, partial(self._talk.say, self, address, text, locale=locale, update_id=update_id))
+        self._inbox.put(
+            address, partial(self._talk.say, self, address, text, locale=locale, update_id=update_id)
+        )
 
     async def _on_thing(self, message: Message) -> None:
         address = self._reachable(message)
         if self._thing_notices.due(address):
-            shown = _notice(translator(_locale(message.from_user)), _words_and_buttons_only)
+            t = translator(_locale(message.from_user))
+            shown = _notice(t("I understand words and buttons. Write to me, or see what there is: /menu"), t)
             self._inbox.put(address, partial(self.show, address, shown, None))
 
     async def _on_press(self, query: CallbackQuery, event_update: Update) -> None:
@@ -196,3 +202,124 @@ class TelegramSurface:
             update_id=str(event_update.update_id),
         )
         self._inbox.put(address, press)
+
+    async def _on_group(self, message: Message) -> None:
+        """Says where it is done, when asked; people who talk with one another are left in peace."""
+        address = str(message.chat.id)
+        if self._is_meant(message.text or "") and self._group_notices.due(address):
+            t = translator(_locale(message.from_user))
+            door = ShownButton(t("Write to me"), None, f"https://t.me/{self._username}?start=hi", "primary")
+            shown = _notice(t("What you make is yours alone, so we talk about it in private."), t, door)
+            self._inbox.put(address, partial(self.show, address, shown, None))
+
+    def _is_meant(self, text: str) -> bool:
+        command = _COMMAND.match(text)
+        return (command is not None and command[1] is None) or f"@{self._username}".lower() in text.lower()
+
+    async def _on_membership(self, change: ChatMemberUpdated) -> None:
+        if change.new_chat_member.status == ChatMemberStatus.KICKED:
+            self._outbox.bar(str(change.chat.id))
+        else:
+            self._outbox.unbar(str(change.chat.id))
+
+    def _reachable(self, message: Message) -> str:
+        """The address of a private chat; who writes there does not shut us out (any more)."""
+        address = str(message.chat.id)
+        self._outbox.unbar(address)
+        return address
+
+
+async def _on_bug(event: ErrorEvent) -> bool:
+    log.error("update %s met a bug", event.update.update_id, exc_info=event.exception)
+    return True
+
+
+def _locale(user: User | None) -> str:
+    return pick_locale(user.language_code if user else None)
+
+
+def _without_mention(text: str) -> str:
+    """The text "/new@madang_bot diary" is "/new diary": in a private chat nobody else can be meant."""
+    command = _COMMAND.match(text)
+    if command is None or command[1] is None:
+        return text
+    return text[: command.start(1)] + text[command.end(1) :]
+
+
+def _commands(t: Translator) -> dict[str, str]:
+    return {
+        "new": t("Make something"),
+        "apps": t("My things"),
+        "menu": t("Menu"),
+        "help": t("Help"),
+        "settings": t("Settings"),
+        "cancel": t("Stop what is half done"),
+    }
+
+
+def _notice(text: str, t: Translator, *buttons: ShownButton) -> Shown:
+    """What this surface says by itself, outside of any conversation."""
+    rows = (buttons,) if buttons else ()
+    return Shown(text, "", "", rows=rows, ask=None, progress=(), elapsed_s=None, locale=t.locale)
+
+
+# --- trouble
+
+
+_OPERATOR_WORDS: Final[dict[Fault, str]] = {
+    "token": "Telegram refuses the token. Set TELEGRAM_BOT_TOKEN to the one that @BotFather gave, and start again",
+    "rival": "another program takes this bot's messages. Stop it, or give Madang a bot of its own from @BotFather",
+    "webhook": "this bot's messages go to a webhook, which is being removed so that they come here",
+    "busy": "Telegram asks to wait",
+    "down": "Telegram cannot be reached; trying until it can",
+}
+
+
+def _wait_s(error: AiogramError, failures: int, timing: Timing) -> float:
+    if isinstance(error, TelegramRetryAfter):
+        return error.retry_after
+    return timing.retry_most_s if fault(error) == "token" else timing.backoff_s(failures)
+
+
+class _Trouble:
+    """What keeps updates from coming. The operator reads of it when it begins, changes and ends."""
+
+    def __init__(self, timing: Timing) -> None:
+        self._timing = timing
+        self._failures = 0
+        self._fault: Fault | None = None
+
+    @property
+    def now(self) -> bool:
+        return self._failures > 0
+
+    def met(self, error: AiogramError) -> float:
+        """How many seconds to wait before trying again."""
+        self._failures += 1
+        found = fault(error)
+        if found != self._fault:
+            self._fault = found
+            log.warning("%s (%s)", _OPERATOR_WORDS.get(found, "Telegram gives no messages"), told(error))
+        if found == "webhook" and self._failures == 1:
+            return 0.0
+        return _wait_s(error, self._failures, self._timing)
+
+    def over(self) -> bool:
+        """Whether there was any until now."""
+        was, self._failures, self._fault = self.now, 0, None
+        if was:
+            log.warning("Telegram answers again")
+        return was
+
+
+class _Seldom:
+    """Something that is due once in `every_s` for each chat."""
+
+    def __init__(self, every_s: float) -> None:
+        self._every_s = every_s
+        self._last_s: dict[str, float] = {}
+
+    def due(self, chat: str) -> bool:
+        now_s = time.monotonic()
+        self._last_s = {key: at_s for key, at_s in self._last_s.items() if now_s - at_s < self._every_s}
+        return self._last_s.setdefault(chat, now_s) == now_s

@@ -27,7 +27,7 @@ from aiogram.exceptions import (
     TelegramUnauthorizedError,
 )
 from aiogram.methods import EditMessageText, GetUpdates, SendMessage, TelegramMethod
-from aiogram.types import BotCommand, BotCommandScopeAllPrivateChats, Message, Update
+from aiogram.types import BotCommand, BotCommandScopeAllPrivateChats, Update
 from aiogram.utils.token import TokenValidationError
 from pydantic import ValidationError
 
@@ -41,7 +41,16 @@ log = logging.getLogger(__name__)
 _ANSWER_S: Final = 10  # a press may be answered for about so long
 _POLL_SLACK_S: Final = 10
 
-Fault = Literal["busy", "down", "token", "rival", "webhook", "unreachable", "gone", "unchanged", "link", "wrong"]
+Fault = Literal[
+    "busy", "down", "token", "rival", "webhook", "unreachable", "gone", "unchanged", "link", "wrong"
+]
+_KINDS: Final[tuple[tuple[type[AiogramError] | tuple[type[AiogramError], ...], Fault], ...]] = (
+    (TelegramRetryAfter, "busy"),
+    ((TelegramUnauthorizedError, TelegramNotFound), "token"),
+    (TelegramForbiddenError, "unreachable"),
+    (TelegramEntityTooLarge, "wrong"),
+    ((TelegramNetworkError, TelegramServerError, ClientDecodeError), "down"),
+)
 _DESCRIPTIONS: Final[tuple[tuple[str, Fault], ...]] = (
     ("message is not modified", "unchanged"),
     ("message to edit not found", "gone"),
@@ -64,23 +73,13 @@ def fault(error: AiogramError) -> Fault:
     `busy`: wait as told. `down`: no answer, or one from a platform in trouble. `token`: not ours. `rival`: somebody
     else polls. `webhook`: updates go to an address. `link`: a button may not lead there. `wrong`: our mistake.
     """
-    match error:
-        case TelegramRetryAfter():
-            return "busy"
-        case TelegramUnauthorizedError() | TelegramNotFound():
-            return "token"
-        case TelegramConflictError():
-            return "webhook" if "webhook" in error.message.lower() else "rival"
-        case TelegramForbiddenError():
-            return "unreachable"
-        case TelegramBadRequest():
-            said = error.message.lower()
-            return next((meaning for words, meaning in _DESCRIPTIONS if words in said), "wrong")
-        case TelegramEntityTooLarge():
-            return "wrong"
-        case TelegramNetworkError() | TelegramServerError() | ClientDecodeError():
-            return "down"
-    return "wrong"
+    said = error.message.lower() if isinstance(error, TelegramAPIError) else ""
+    if isinstance(error, TelegramConflictError):
+        return "webhook" if "webhook" in said else "rival"
+    if isinstance(error, TelegramBadRequest):
+        return next((meaning for words, meaning in _DESCRIPTIONS if words in said), "wrong")
+    unknown: Fault = "down" if "too many requests" in said else "wrong"
+    return next((meaning for kinds, meaning in _KINDS if isinstance(error, kinds)), unknown)
 
 
 def told(error: AiogramError) -> str:
@@ -133,9 +132,10 @@ class TelegramClient:
 
     async def ensure_menu(self, language: str, commands: Mapping[str, str]) -> None:
         """The menu of private chats for people with that Telegram language, "" for all others. Set only if it differs."""
-        wanted = [BotCommand(command=name, description=words) for name, words in commands.items()]
         scope = BotCommandScopeAllPrivateChats()
-        if await self.bot.get_my_commands(scope=scope, language_code=language) != wanted:
+        there = await self.bot.get_my_commands(scope=scope, language_code=language)
+        if {command.command: command.description for command in there} != commands:
+            wanted = [BotCommand(command=name, description=words) for name, words in commands.items()]
             await self.bot.set_my_commands(wanted, scope=scope, language_code=language)
 
     async def answer(self, query_id: str) -> None:

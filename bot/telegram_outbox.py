@@ -56,7 +56,9 @@ class Delivery:
     detail: str = ""
 
 
-Deliver = Callable[[str, str | None, Shown], Awaitable[Delivery]]  # address, the message to redraw, what to show
+Deliver = Callable[
+    [str, str | None, Shown], Awaitable[Delivery]
+]  # address, the message to redraw, what to show
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,9 @@ class Outbox:
 
     async def _work(self, address: str, lane: _Lane) -> None:
         while lane.owed:
-            wait_s = max(lane.held_until_s, self._due_s(address, self._next(address, lane))) - time.monotonic()
+            wait_s = (
+                max(lane.held_until_s, self._due_s(address, self._next(address, lane))) - time.monotonic()
+            )
             if wait_s > 0:
                 await _wait_for(lane.changed, wait_s)
                 continue
@@ -200,7 +204,9 @@ class Outbox:
                 break
             owed = lane.under_way = self._next(address, lane)
             lane.owed.remove(owed)
-            self._settle(address, lane, owed, await self._deliver(address, self._target(address, owed), owed.shown))
+            self._settle(
+                address, lane, owed, await self._deliver(address, self._target(address, owed), owed.shown)
+            )
             lane.under_way = None
         del self._lanes[address]
 

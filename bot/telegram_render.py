@@ -115,7 +115,7 @@ def _progress(shown: Shown, t: Translator) -> str:
 
 
 def _elapsed(seconds: int, t: Translator) -> str:
-    if seconds < 60:  # noqa: PLR2004 - a minute
+    if seconds < 60:
         return t("⏱ {seconds} s", seconds=seconds)
     return t("⏱ {minutes} min {seconds} s", minutes=seconds // 60, seconds=seconds % 60)
 

@@ -39,7 +39,7 @@ def start_madang(tmp_path: Path) -> Start:
 
     @asynccontextmanager
     async def start(**update: object) -> AsyncIterator[Madang]:
-        settings = Settings(_env_file=None, bcrypt_rounds=4)  # type: ignore[call-arg]
+        settings = Settings(_env_file=None, bcrypt_rounds=4)
         settings = demonstration_settings(settings, tmp_path / "var", free_port()).model_copy(update=update)
         madang = Madang(settings, MemoryRuntime(settings.root / "memory"), MemoryEdge())
         async with running(settings, parts=Parts(madang.runtime, madang.edge)) as ready:

@@ -1,8 +1,8 @@
-"""One's things: the list, a card for each, its log, changing it, deleting it."""
+"""One's things: the list, a card for each, its log and key, changing it, deleting it."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from bot.conversation.model import (
@@ -10,7 +10,6 @@ from bot.conversation.model import (
     Button,
     ChangeApp,
     LookAt,
-    OperationNews,
     Outcome,
     ReadLogs,
     Screen,
@@ -18,25 +17,55 @@ from bot.conversation.model import (
     Turn,
     View,
 )
-from bot.conversation.progress import progress, trash_words
-from bot.conversation.words import apps_button, dot, menu_button, rows_of, sorry, standing, use
+from bot.conversation.progress import begun
+from bot.conversation.words import (
+    apps_button,
+    details_button,
+    dot,
+    failure,
+    heading,
+    logs_button,
+    menu_button,
+    restore_button,
+    rows_of,
+    sorry,
+    standing,
+    start_button,
+    trash_words,
+    use,
+)
 from engine.domain import Kind, Phase
 from engine.ports import Stats
 from engine.service.apps import AppView
 
 LOG_LINES: Final = 40
 CONFIRM_WITHIN: Final = timedelta(minutes=5)
+_PER_PAGE: Final = 8
+_QUOTES: Final = " \"'`“”‘’「」."
 
 
-def things(view: View) -> Turn:
-    """Everything of the person's, the trash last."""
+def things(view: View, *, page: int = 0, unknown: str = "") -> Turn:
+    """Everything of the person's, the trash last. `unknown` is the name of a thing that was asked for in vain."""
     t = view.t
     ordered = sorted(view.apps, key=lambda v: v.app.phase is Phase.TRASHED)
-    buttons = [Button(f"{dot(v)} {v.app.name}", {"do": "card", "app": v.app.id}) for v in ordered]
+    page = max(0, min(page, (len(ordered) - 1) // _PER_PAGE))
+    shown = ordered[page * _PER_PAGE : (page + 1) * _PER_PAGE]
+    buttons = [Button(f"{dot(v)} {heading(v.app)}", {"do": "card", "app": v.app.id}) for v in shown]
     text = t("Pick one to see how it is.") if buttons else t("You have nothing yet. Shall we make something?")
+    if unknown:
+        text = t("You have nothing called “{name}”.", name=unknown) + "\n" + text
     new = Button(t("✨ Make something"), {"do": "new"}, style="default" if buttons else "primary")
-    rows = (*rows_of(*buttons), (new, menu_button(t)))
-    return Turn(State("apps"), Screen(text, title=t("My things"), rows=rows, again=True))
+    rows = (*rows_of(*buttons), *_pages(page, len(ordered)), (new, menu_button(t)))
+    return Turn(State("apps", {"page": page}), Screen(text, title=t("My things"), rows=rows, again=True))
+
+
+def _pages(page: int, count: int) -> tuple[tuple[Button, ...], ...]:
+    turns = []
+    if page > 0:
+        turns.append(Button("◀", {"do": "apps", "page": page - 1}))
+    if (page + 1) * _PER_PAGE < count:
+        turns.append(Button("▶", {"do": "apps", "page": page + 1}))
+    return (tuple(turns),) if turns else ()
 
 
 def look(app_id: str, view: View) -> Turn:
@@ -47,9 +76,8 @@ def look(app_id: str, view: View) -> Turn:
 
 def _gone(view: View) -> Turn:
     t = view.t
-    return Turn(
-        State("apps"), Screen(t("It is not there any more."), rows=((apps_button(t), menu_button(t)),))
-    )
+    rows = ((apps_button(t), menu_button(t)),)
+    return Turn(State("menu"), Screen(t("It is not there any more."), rows=rows, again=True))
 
 
 def looked(state: State, outcome: Outcome, view: View) -> Turn:
@@ -65,42 +93,61 @@ def looked(state: State, outcome: Outcome, view: View) -> Turn:
 def card(app: AppView, stats: Stats | None, view: View) -> Screen:
     """State in words and a dot, address, use, and what can be done."""
     t, template = view.t, view.template(app.app.template)
-    lines = [standing(app, t), app.url]
-    if stats is not None:
-        lines.append(use(stats, t))
-    if app.app.failure and app.app.phase is Phase.FAILED:
-        lines.append(t.code(app.app.failure, {}))
+    lines = [standing(app, t)]
     if app.app.phase is Phase.TRASHED:
-        lines[1:] = [trash_words(t, view.trash_days)]
+        lines.append(trash_words(view, app.app.trashed_at or view.now))
+    else:
+        lines.append(app.url)
+    if stats is not None and not app.busy:
+        lines.append(use(stats, t))
+    if app.app.failure and app.app.phase is Phase.FAILED and not app.busy:
+        lines += ["", failure(t, app.app.failure), t("Press “Start” to try it again.")]
     emoji = f"{template.emoji} " if template else ""
-    heading = app.app.name if app.app.title == app.app.name else f"{app.app.title} ({app.app.name})"
-    return Screen("\n".join(lines), title=f"{emoji}{heading}", rows=_card_rows(app, view), again=True)
+    return Screen(
+        "\n".join(lines), title=f"{emoji}{heading(app.app)}", rows=_card_rows(app, view), again=True
+    )
 
 
 def _card_rows(app: AppView, view: View) -> tuple[tuple[Button, ...], ...]:
     t, app_id = view.t, app.app.id
-
-    def change(label: str, kind: Kind, style: str = "default") -> Button:
-        action = {"do": "change", "app": app_id, "kind": kind.value}
-        return Button(label, action, style="primary" if style == "primary" else "default")
-
     back = (apps_button(t), Button(t("Refresh"), {"do": "card", "app": app_id}))
-    logs = Button(t("Logs"), {"do": "logs", "app": app_id})
+    logs = logs_button(t, app_id)
+    if app.busy:
+        following = Button(t("Show progress"), {"do": "follow", "operation": app.busy.id}, style="primary")
+        return ((following, logs), back)
     delete = Button(t("Delete"), {"do": "delete", "app": app_id}, style="danger")
     match app.app.phase:
         case Phase.TRASHED:
             purge = Button(t("Delete for good"), {"do": "delete", "app": app_id}, style="danger")
-            return ((change(t("Restore"), Kind.RESTORE, "primary"),), (purge,), back)
-        case Phase.STOPPED | Phase.FAILED | Phase.ASLEEP:
-            return ((change(t("Start"), Kind.START, "primary"),), (logs, delete), back)
-        case Phase.PENDING:
-            return (back,)
-    opening = Button(t("Open"), url=app.key_url or app.url, style="primary")
-    return (
-        (opening,),
-        (change(t("Stop"), Kind.STOP), change(t("Restart"), Kind.RESTART)),
-        (logs, delete),
-        back,
+            return ((restore_button(t, app_id),), (purge,), back)
+        case Phase.STOPPED | Phase.FAILED | Phase.PENDING:
+            return ((start_button(t, app_id),), (logs, delete), back)
+    opening = [Button(t("Open"), url=app.key_url or app.url, style="primary")]
+    if app.key_url:
+        opening.append(Button(t("🔑 Key link"), {"do": "key", "app": app_id}))
+    stop = Button(t("Stop"), {"do": "change", "app": app_id, "kind": Kind.STOP.value})
+    restart = Button(t("Restart"), {"do": "change", "app": app_id, "kind": Kind.RESTART.value})
+    return (tuple(opening), (stop, restart), (logs, delete), back)
+
+
+def key(app_id: str, view: View) -> Turn:
+    """The link that opens a private thing on any device."""
+    app, t = view.app(app_id), view.t
+    if app is None:
+        return _gone(view)
+    if app.key_url is None:
+        return look(app_id, view)
+    text = t(
+        "Open this link once on each phone or computer of yours; from then on the address alone is enough there. "
+        "Whoever has the link can read everything, so keep it to yourself."
+    )
+    rows = (
+        (Button(t("Open"), url=app.key_url, style="primary"),),
+        (details_button(t, app_id), menu_button(t)),
+    )
+    title = t("🔑 Key link of {name}", name=app.app.name)
+    return Turn(
+        State("card", {"app": app_id}), Screen(text, title=title, code=app.key_url, rows=rows, again=True)
     )
 
 
@@ -110,16 +157,21 @@ def change(app_id: str, kind: str, view: View) -> Turn:
     return Turn(State("change", {"app": app_id}), command=ChangeApp(app_id, Kind(kind)))
 
 
-def changed(outcome: Outcome, view: View) -> Turn:
+def changed(state: State, outcome: Outcome, view: View) -> Turn:
     """The engine has taken the change, or refused it."""
-    if outcome.error is None:
-        news = OperationNews(outcome.value, (), 0.0)
-        return Turn(State("progress", {"operation": outcome.value.id}), progress(news, view))
+    error = outcome.error
+    if error is None:
+        return begun(state, outcome.value, view)
     assert isinstance(outcome.command, ChangeApp)
+    app_id, kind = outcome.command.app_id, outcome.command.kind
+    found = view.app(app_id)
+    if found is None:
+        return _gone(view)
     again = None
-    if outcome.command.kind is not Kind.PURGE and outcome.command.kind is not Kind.TRASH:
-        again = {"do": "change", "app": outcome.command.app_id, "kind": outcome.command.kind.value}
-    return Turn(State("menu"), sorry(outcome, view, again=again))
+    if kind not in (Kind.PURGE, Kind.TRASH) and error.code not in ("in_trash", "not_in_trash", "app_quota"):
+        again = {"do": "change", "app": app_id, "kind": kind.value}
+    helps = [restore_button(view.t, app_id)] if error.code == "in_trash" else []
+    return Turn(State("menu"), sorry(outcome, view, *helps, details_button(view.t, app_id), again=again))
 
 
 def read_logs(app_id: str, view: View) -> Turn:
@@ -129,15 +181,19 @@ def read_logs(app_id: str, view: View) -> Turn:
 
 
 def logs(state: State, outcome: Outcome, view: View) -> Turn:
-    t = view.t
+    t, app_id = view.t, state.data["app"]
     if outcome.error is not None:
-        return Turn(state, sorry(outcome, view, again={"do": "logs", "app": state.data["app"]}))
+        if view.app(app_id) is None:
+            return _gone(view)
+        again = {"do": "logs", "app": app_id}
+        return Turn(state, sorry(outcome, view, details_button(t, app_id), again=again))
     app, text = outcome.value
+    said = t("It has not said anything yet.")
+    if text.strip():
+        said = t("Its newest lines, the last {lines} at most:", lines=LOG_LINES)
     rows = (
-        (Button(t("Refresh"), {"do": "logs", "app": app.app.id}), Button(t("Its card"), {"do": "card", "app": app.app.id})),
-    )  # fmt: skip
-    said = (
-        t("The last {lines} lines:", lines=LOG_LINES) if text.strip() else t("It has not said anything yet.")
+        (Button(t("Refresh"), {"do": "logs", "app": app_id}), details_button(t, app_id)),
+        (apps_button(t), menu_button(t)),
     )
     title = t("Log of {name}", name=app.app.name)
     return Turn(state, Screen(said, title=title, code=text.rstrip("\n"), rows=rows, again=True))
@@ -147,9 +203,6 @@ def logs(state: State, outcome: Outcome, view: View) -> Turn:
 
 
 def ask_delete(app_id: str, view: View) -> Turn:
-    app = view.app(app_id)
-    if app is None:
-        return _gone(view)
     until = (view.now + CONFIRM_WITHIN).timestamp()
     return draw_delete(State("delete", {"app": app_id, "until": until}), view)
 
@@ -158,6 +211,8 @@ def draw_delete(state: State, view: View, *, fault: str = "") -> Turn:
     app, t = view.app(state.data["app"]), view.t
     if app is None:
         return _gone(view)
+    if view.now > datetime.fromtimestamp(state.data["until"], view.now.tzinfo):
+        return _too_late(app, view)
     name = app.app.name
     if app.app.phase is Phase.TRASHED:
         title = t("Delete {name} for good?", name=name)
@@ -165,14 +220,12 @@ def draw_delete(state: State, view: View, *, fault: str = "") -> Turn:
     else:
         title = t("Delete {name}?", name=name)
         text = t("Its address closes and its program ends. What was kept in it goes into the trash.")
-        text += "\n" + trash_words(t, view.trash_days)
-    text += "\n\n" + t("To confirm, type its name: {name}", name=name)
+        text += "\n" + trash_words(view, view.now)
+    question = t("To confirm, type its name: {name}", name=name) + "\n" + t("(within five minutes)")
+    keep = Button(t("Keep it"), {"do": "card", "app": app.app.id})
+    parts = (fault, text, question)
     screen = Screen(
-        f"{fault}\n\n{text}" if fault else text,
-        title=title,
-        rows=((Button(t("Keep it"), {"do": "card", "app": app.app.id}),),),
-        ask=Ask(name),
-        again=not fault,
+        "\n\n".join(part for part in parts if part), title=title, rows=((keep,),), ask=Ask(name), again=True
     )
     return Turn(state, screen)
 
@@ -182,13 +235,24 @@ def name_typed(state: State, text: str, view: View) -> Turn:
     app, t = view.app(state.data["app"]), view.t
     if app is None:
         return _gone(view)
-    if view.now.timestamp() > state.data["until"]:
-        keep = ((Button(t("Its card"), {"do": "card", "app": app.app.id}), menu_button(t)),)
-        return Turn(
-            State("menu"),
-            Screen(t("More than five minutes have gone by, so nothing was deleted."), rows=keep),
-        )
-    if text.strip().lower() != app.app.name:
+    if not is_its_name(state, text, view):
         return draw_delete(state, view, fault=t("That is not its name, so nothing was deleted."))
+    if view.now.timestamp() > state.data["until"]:
+        return _too_late(app, view)
     kind = Kind.PURGE if app.app.phase is Phase.TRASHED else Kind.TRASH
     return Turn(State("change", {"app": app.app.id}), command=ChangeApp(app.app.id, kind))
+
+
+def is_its_name(state: State, text: str, view: View) -> bool:
+    app = view.app(state.data.get("app"))
+    return app is not None and text.strip(_QUOTES).lower() == app.app.name
+
+
+def _too_late(app: AppView, view: View) -> Turn:
+    t, app_id = view.t, app.app.id
+    rows = (
+        (Button(t("Delete"), {"do": "delete", "app": app_id}, style="danger"), details_button(t, app_id)),
+        (menu_button(t),),
+    )
+    text = t("More than five minutes have gone by, so nothing was deleted.")
+    return Turn(State("card", {"app": app_id}), Screen(text, title=app.app.name, rows=rows, again=True))

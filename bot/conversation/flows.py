@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from bot.conversation import cards, creating
+from bot.conversation import cards, creating, places, welcome
 from bot.conversation.model import (
     Action,
-    Ask,
     Began,
-    Button,
     ChangeApp,
     CreateApp,
+    Follow,
     Given,
     LookAt,
     OperationNews,
@@ -24,24 +23,18 @@ from bot.conversation.model import (
     Pressed,
     ReadLogs,
     Said,
-    Screen,
     SetLocale,
     SignUp,
     State,
     Turn,
     View,
 )
-from bot.conversation.progress import ended, progress
-from bot.conversation.understand import is_greeting, understand
-from bot.conversation.words import apps_button, menu_button, sorry
-from engine.domain import valid_handle
-from engine.errors import MadangError
-from engine.words import LOCALES
+from bot.conversation.progress import ended, follow, followed, progress
+from bot.conversation.understand import is_no, is_yes, understand, way_out
 
 __all__ = ["progress", "step"]
 
-_CREATING: Final = frozenset({"name", "option", "confirm"})
-_LANGUAGES: Final = {"ko": "한국어", "en": "English"}
+_PLACES: Final = {"pick": "new", "settings": "settings", "help": "help"}
 
 
 def step(state: State, given: Given, view: View) -> Turn:
@@ -54,11 +47,18 @@ def step(state: State, given: Given, view: View) -> Turn:
         case Pressed(action) if action is not None and action["do"] == "locale":
             return Turn(state, command=SetLocale(action["value"]))
     if view.account is None:
-        return _first_contact(state, given, view)
+        return welcome.first_contact(state, given, view)
     if not view.account.approved:
-        return Turn(
-            State("waiting"), Screen(view.t("Your name is noted. Somebody here has to let you in first."))
-        )
+        return welcome.waiting(view)
+    if state.at == "waiting":
+        return welcome.let_in(view)
+    return _taken(State("pick") if creating.lost(state, view) else state, given, view)
+
+
+# --- what comes in
+
+
+def _taken(state: State, given: Began | Pressed | Said, view: View) -> Turn:
     match given:
         case Began():
             return _began(state, view)
@@ -68,48 +68,12 @@ def step(state: State, given: Given, view: View) -> Turn:
             return _said(state, text, view)
 
 
-# --- first contact
-
-
-def _first_contact(state: State, given: Given, view: View) -> Turn:
-    if state.at != "handle" or not isinstance(given, Said):
-        return _ask_handle(view)
-    handle = given.text.strip().lower()
-    if handle.startswith("/") or is_greeting(handle):
-        return _ask_handle(view)
-    try:
-        valid_handle(handle)
-    except MadangError as error:
-        return _ask_handle(view, fault=view.t.error(error))
-    return Turn(state, command=SignUp(handle))
-
-
-def _ask_handle(view: View, *, fault: str = "") -> Turn:
-    t = view.t
-    example = view.address_pattern.format(label="minji-diary")
-    question = t(
-        "What shall I call you? Your name becomes part of your addresses, such as {example}", example=example
-    )
-    if fault:
-        return Turn(State("handle"), Screen(f"{fault}\n\n{question}", ask=Ask("minji")))
-    text = t("I am Madang. Say what you would like to have on the web, and seconds later it is there.")
-    other = tuple(
-        Button(name, {"do": "locale", "value": code}) for code, name in _LANGUAGES.items() if code != t.locale
-    )
-    return Turn(
-        State("handle"),
-        Screen(f"{text}\n\n{question}", title=t("Hello! 👋"), rows=(other,), ask=Ask("minji")),
-    )
-
-
-# --- what comes in
-
-
 def _began(state: State, view: View) -> Turn:
-    if state.at in _CREATING or state.at == "delete":
-        turn = _redraw(state, view)
-        return replace(turn, screen=replace(turn.screen, again=False)) if turn.screen else turn
-    return _menu(view, greet=True)
+    """What is half done goes on; else a greeting."""
+    if state.at in creating.CREATING or state.at in ("delete", "progress"):
+        return _redraw(state, view)
+    assert view.account is not None
+    return places.menu(view, note=view.t("Hello, {name}!", name=view.account.userid))
 
 
 def _pressed(state: State, action: Action | None, view: View) -> Turn:
@@ -122,34 +86,67 @@ def _pressed(state: State, action: Action | None, view: View) -> Turn:
 
 def _stale(state: State, view: View) -> Turn:
     """A button from before: answered with where the person stands now."""
+    return _noted(state, view, view.t("That button is from earlier. This is where we are:"))
+
+
+def _noted(state: State, view: View, note: str) -> Turn:
     turn = _redraw(state, view)
     if turn.screen is None:
         return turn
-    note = view.t("That button is from earlier. This is where we are:")
     return replace(turn, screen=replace(turn.screen, text=f"{note}\n\n{turn.screen.text}", again=False))
 
 
 def _said(state: State, text: str, view: View) -> Turn:
-    if text.strip().startswith("/"):
-        action = understand(text, view)
-        return _act(state, action, view) if action else _not_understood(view)
-    match state.at:
-        case "name":
-            return _fresh(creating.name_given(state, text, view))
-        case "option":
-            return _fresh(creating.option_given(state, None, text.strip(), view))
-        case "delete":
-            return _fresh(cards.name_typed(state, text, view))
+    command = text.lstrip().startswith("/")
+    turn = None if command else _answered(state, text, view)
+    if turn is not None:
+        return turn
     action = understand(text, view)
-    return _fresh(_act(state, action, view)) if action else _not_understood(view)
+    if action is not None:
+        return _act(state, action, view)
+    if state.at in creating.CREATING or state.at == "delete":
+        return _noted(state, view, view.t("I did not understand that."))
+    return places.not_understood(view)
 
 
-def _fresh(turn: Turn) -> Turn:
-    """What answers typed words is said anew below them, never drawn over an older message."""
-    return replace(turn, screen=replace(turn.screen, again=False)) if turn.screen else turn
+def _answered(state: State, text: str, view: View) -> Turn | None:
+    """The words as an answer to the question that is open; None where there is none, or they ask for the way out."""
+    leaving = way_out(text)
+    match state.at:
+        case "confirm" if is_yes(text):
+            return creating.create(state, view)
+        case "confirm" | "delete" if is_no(text) and not cards.is_its_name(state, text, view):
+            return _go(state, {"do": "cancel"}, view)
+        case "name" if leaving is None:
+            return creating.name_given(state, text, view)
+        case "option" if leaving is None or (leaving != "cancel" and creating.asks_for_words(state, view)):
+            return creating.option_given(state, None, text, view)
+        case "delete" if leaving is None or cards.is_its_name(state, text, view):
+            return cards.name_typed(state, text, view)
+    return None
 
 
-def _act(state: State, action: Action, view: View) -> Turn:  # noqa: C901, PLR0911, PLR0912 - the table of actions
+def _act(state: State, action: Action, view: View) -> Turn:
+    turn = _act_on_app(action, view) if "app" in action else _act_creating(state, action, view)
+    return turn or _go(state, action, view)
+
+
+def _act_on_app(action: Action, view: View) -> Turn | None:
+    match action:
+        case {"do": "card", "app": app_id}:
+            return cards.look(app_id, view)
+        case {"do": "change", "app": app_id, "kind": kind}:
+            return cards.change(app_id, kind, view)
+        case {"do": "logs", "app": app_id}:
+            return cards.read_logs(app_id, view)
+        case {"do": "key", "app": app_id}:
+            return cards.key(app_id, view)
+        case {"do": "delete", "app": app_id}:
+            return cards.ask_delete(app_id, view)
+    return None
+
+
+def _act_creating(state: State, action: Action, view: View) -> Turn | None:  # noqa: PLR0911 - a table
     match action:
         case {"do": "new"}:
             return creating.pick(view)
@@ -161,131 +158,79 @@ def _act(state: State, action: Action, view: View) -> Turn:  # noqa: C901, PLR09
             return creating.option_given(state, option_id, value, view)
         case {"do": "rename"}:
             return creating.ask_name(state, view)
+        case {"do": "reanswer"}:
+            return creating.reanswer(state, view)
         case {"do": "create"}:
-            return creating.create(state)
+            return creating.create(state, view)
+        case {"do": "remake", "wish": wish}:
+            return creating.remake(wish, view)
+    return None
+
+
+def _go(state: State, action: Action, view: View) -> Turn:
+    match action:
         case {"do": "apps"}:
-            return cards.things(view)
-        case {"do": "card", "app": app_id}:
-            return cards.look(app_id, view)
-        case {"do": "change", "app": app_id, "kind": kind}:
-            return cards.change(app_id, kind, view)
-        case {"do": "logs", "app": app_id}:
-            return cards.read_logs(app_id, view)
-        case {"do": "delete", "app": app_id}:
-            return cards.ask_delete(app_id, view)
+            return cards.things(view, page=action.get("page", 0), unknown=action.get("unknown", ""))
+        case {"do": "follow", "operation": operation_id}:
+            return follow(state, operation_id)
         case {"do": "settings"}:
-            return _settings(view)
+            return places.settings(view)
         case {"do": "help"}:
-            return _help(view)
-        case {"do": "cancel"} if state.at in _CREATING or state.at == "delete":
-            return _menu(view, note=view.t("All right, nothing was done."))
-    return _menu(view)
+            return places.help_(view)
+        case {"do": "cancel"} if state.at in creating.CREATING:
+            return places.menu(view, note=view.t("All right, nothing was made."))
+        case {"do": "cancel"} if state.at == "delete":
+            return places.menu(view, note=view.t("All right, nothing was deleted."))
+    return places.menu(view)
+
+
+# --- what the engine says
 
 
 def _outcome(state: State, outcome: Outcome, view: View) -> Turn:
     match outcome.command:
         case SignUp():
-            return _signed_up(outcome, view)
+            return welcome.signed_up(outcome, view)
         case SetLocale():
-            return _ask_handle(view) if view.account is None else _settings(view)
+            return _spoken(state, view)
         case CreateApp():
             return creating.asked(state, outcome, view)
         case ChangeApp():
-            return cards.changed(outcome, view)
+            return cards.changed(state, outcome, view)
         case LookAt():
             return cards.looked(state, outcome, view)
         case ReadLogs():
             return cards.logs(state, outcome, view)
+        case Follow():
+            return places.menu(view) if outcome.error else followed(state, outcome, view)
 
 
-def _signed_up(outcome: Outcome, view: View) -> Turn:
-    t = view.t
-    if outcome.error is not None:
-        if outcome.error.field == "username":
-            return _ask_handle(view, fault=t.error(outcome.error))
-        return Turn(State("handle"), sorry(outcome, view))
-    assert view.account is not None
+def _spoken(state: State, view: View) -> Turn:
+    """The language was changed: the same place once more, in the new one."""
+    if view.account is None:
+        return welcome.ask_handle(view)
     if not view.account.approved:
-        return Turn(State("waiting"), Screen(t("Your name is noted. Somebody here has to let you in first.")))
-    return _menu(view, note=t("Nice to meet you, {name}!", name=view.account.userid))
+        return welcome.waiting(view)
+    return _redraw(state, view)
 
 
 def _news(state: State, news: OperationNews, view: View) -> Turn:
     """The watched operation ended. Who has gone on to something else stays there; the message tells it all the same."""
     here = state.at == "progress" and state.data.get("operation") == news.operation.id
-    return Turn(State("menu") if here else state, ended(news, view))
+    return Turn(State("menu") if here else state, ended(state, news, view))
 
 
 def _redraw(state: State, view: View) -> Turn:
-    if state.at in _CREATING:
-        return creating.redraw(state, view)
+    """Where the person stands, drawn once more."""
+    if state.at in creating.CREATING:
+        return creating.pick(view) if creating.lost(state, view) else creating.redraw(state, view)
     match state.at:
         case "delete":
             return cards.draw_delete(state, view)
-        case "apps":
-            return cards.things(view)
         case "card":
             return cards.look(state.data["app"], view)
-        case "settings":
-            return _settings(view)
-    return _menu(view)
-
-
-# --- menu, help, settings
-
-
-def _menu_rows(view: View) -> tuple[tuple[Button, ...], ...]:
-    t = view.t
-    return (
-        (Button(t("✨ Make something"), {"do": "new"}, style="primary"),),
-        (apps_button(t),),
-        (Button(t("Help"), {"do": "help"}), Button(t("Settings"), {"do": "settings"})),
-    )
-
-
-def _menu(view: View, *, note: str = "", greet: bool = False) -> Turn:
-    t = view.t
-    assert view.account is not None
-    if greet:
-        note = t("Hello, {name}!", name=view.account.userid)
-    live = [v for v in view.apps if v.app.counts]
-    state = t("Things here: {count}", count=len(live)) if live else t("You have nothing here yet.")
-    text = f"{note} {state}".strip()
-    return Turn(
-        State("menu"), Screen(text, title=t("What shall we do?"), rows=_menu_rows(view), again=not note)
-    )
-
-
-def _not_understood(view: View) -> Turn:
-    text = view.t("I did not understand that. Press a button, or write something like “make me a diary”.")
-    return Turn(State("menu"), Screen(text, rows=_menu_rows(view)))
-
-
-def _help(view: View) -> Turn:
-    t = view.t
-    text = "\n".join(
-        (
-            t("Press buttons, or write to me:"),
-            t("· make me a diary"),
-            t("· stop diary, start diary, logs diary"),
-            t("· /new, /apps, /settings, /cancel, /menu"),
-            "",
-            t("What you make runs here, at an address of its own. Deleted things wait in the trash."),
-        )
-    )
-    return Turn(State("menu"), Screen(text, title=t("Help"), rows=((menu_button(t),),), again=True))
-
-
-def _settings(view: View) -> Turn:
-    t = view.t
-    assert view.account is not None
-    languages = tuple(
-        Button(
-            f"✓ {_LANGUAGES[code]}" if code == t.locale else _LANGUAGES[code], {"do": "locale", "value": code}
-        )
-        for code in LOCALES
-    )
-    text = t("Your name here: {name}", name=view.account.userid) + "\n" + t("Language:")
-    return Turn(
-        State("settings"), Screen(text, title=t("Settings"), rows=(languages, (menu_button(t),)), again=True)
-    )
+        case "progress":
+            return follow(state, state.data["operation"])
+        case "apps":
+            return cards.things(view, page=state.data["page"])
+    return _act(state, {"do": _PLACES.get(state.at, "menu")}, view)

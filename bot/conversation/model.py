@@ -50,7 +50,7 @@ class ProgressStep:
 class Screen:
     """What a person is shown. `text` is plain, with line breaks; `code` is preformatted, its end the newest.
 
-    `again`: redraws the message that was pressed where the surface can, instead of saying something new.
+    `again`: redraws the message whose button was pressed, where there is one, instead of saying something new.
     `watch`: the operation whose progress this screen shows and will go on to show.
     """
 
@@ -158,7 +158,14 @@ class ReadLogs:
     lines: int
 
 
-Command = SignUp | SetLocale | CreateApp | ChangeApp | LookAt | ReadLogs
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Value: the OperationNews of now."""
+
+    operation_id: str
+
+
+Command = SignUp | SetLocale | CreateApp | ChangeApp | LookAt | ReadLogs | Follow
 
 
 @dataclass(frozen=True, slots=True)

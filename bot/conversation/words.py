@@ -1,15 +1,18 @@
-"""Words that several flows share: states, steps and kinds of change, in plain language."""
+"""Words and buttons that several flows share: states, steps, reasons, in plain language."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from babel.dates import format_date
 
 from bot.conversation.model import Action, Button, Outcome, Screen, View
-from engine.domain import Kind, Phase
+from engine.domain import App, Kind, Phase
 from engine.ports import Stats
 from engine.service.apps import AppView
-from engine.words import N_, Translator
+from engine.words import ERRORS, N_, Translator
 
 _PHASES: Final[Mapping[Phase, tuple[str, str]]] = {
     Phase.PENDING: ("⏳", N_("Being made")),
@@ -56,6 +59,11 @@ def standing(view: AppView, t: Translator) -> str:
     return f"{mark} {t(words)}"
 
 
+def heading(app: App) -> str:
+    """Its title, and the name that its address has."""
+    return app.name if app.title == app.name else f"{app.title} ({app.name})"
+
+
 def use(stats: Stats, t: Translator) -> str:
     return t(
         "Memory {used} of {limit} MB · CPU {cpu} %",
@@ -63,6 +71,18 @@ def use(stats: Stats, t: Translator) -> str:
         limit=round(stats.memory_limit_bytes / _MIB),
         cpu=f"{stats.cpu_percent:.1f}",
     )
+
+
+def trash_words(view: View, since: datetime) -> str:
+    """How long what went into the trash at `since` waits there."""
+    t = view.t
+    if not view.trash_days:
+        return t("It waits there until you delete it for good, and can be restored with everything in it.")
+    until = format_date(since + timedelta(days=view.trash_days), "long", locale=t.locale)
+    return t("It waits there until {date} and can be restored with everything in it.", date=until)
+
+
+# --- buttons
 
 
 def rows_of(*buttons: Button, width: int = 1) -> Sequence[Sequence[Button]]:
@@ -78,15 +98,65 @@ def apps_button(t: Translator) -> Button:
     return Button(t("🌱 My things"), {"do": "apps"})
 
 
-def sorry(outcome: Outcome, view: View, *, again: Action | None = None) -> Screen:
-    """What happened, what to do, a button that does it, a reference (CHAT.md)."""
+def details_button(t: Translator, app_id: str) -> Button:
+    return Button(t("Details"), {"do": "card", "app": app_id})
+
+
+def logs_button(t: Translator, app_id: str) -> Button:
+    return Button(t("Logs"), {"do": "logs", "app": app_id})
+
+
+def start_button(t: Translator, app_id: str) -> Button:
+    return Button(t("Start"), {"do": "change", "app": app_id, "kind": Kind.START.value}, style="primary")
+
+
+def restore_button(t: Translator, app_id: str) -> Button:
+    return Button(t("Restore"), {"do": "change", "app": app_id, "kind": Kind.RESTORE.value}, style="primary")
+
+
+# --- what went wrong
+
+
+def reason(t: Translator, code: str, params: Mapping[str, Any]) -> str:
+    """The sentence of an error code, with our own words for the phases and steps in it."""
+    if code == "app_crashed":
+        return t("The program ended right after its start.")  # its last words stand apart, as a log
+    said = dict(params)
+    phase, step, seconds = said.get("phase"), said.get("step"), said.get("seconds")
+    if phase in set(Phase):
+        said["phase"] = t(_PHASES[Phase(phase)][1])
+    if isinstance(step, str) and step in STEPS:
+        said["step"] = t(STEPS[step])
+    if isinstance(seconds, float):
+        said["seconds"] = round(seconds)
+    return t.code(code, said)
+
+
+def failure(t: Translator, code: str) -> str:
+    """Why it is not well. Only the code is kept with an app, so a sentence with details in it is told without them."""
+    if code == "app_crashed" or "{" not in ERRORS.get(code, ""):
+        return reason(t, code, {})
+    return t("It could not be started. Its log may say why.")
+
+
+def last_words(params: Mapping[str, Any]) -> str:
+    """What the program wrote before it ended."""
+    return str(params.get("log", "")).strip("\n")
+
+
+def sorry(outcome: Outcome, view: View, *helps: Button, again: Action | None = None) -> Screen:
+    """What happened, what to do, buttons that do it, a reference (CHAT.md)."""
     assert outcome.error is not None
-    t = view.t
-    helps = []
-    if again is not None:
-        helps.append(Button(t("Try again"), again, style="primary"))
-    if outcome.error.code in ("app_quota", "box_quota", "app_in_trash"):
-        helps.append(apps_button(t))
+    t, error = view.t, outcome.error
+    buttons = [Button(t("Try again"), again, style="primary")] if again is not None else []
+    buttons += helps
+    if error.code in ("app_quota", "box_quota", "not_found"):
+        buttons.append(apps_button(t))
     reference = t("Reference: {reference}", reference=outcome.reference)
-    text = f"{t.error(outcome.error)}\n\n{reference}"
-    return Screen(text, title=t("That did not work"), rows=rows_of(*helps, menu_button(t), width=2))
+    return Screen(
+        f"{reason(t, error.code, error.params)}\n\n{reference}",
+        title=t("That did not work"),
+        code=last_words(error.params),
+        rows=rows_of(*buttons, menu_button(t), width=2),
+        again=True,
+    )

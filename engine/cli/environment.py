@@ -69,7 +69,7 @@ def _ensure_environment(wanted: str) -> Path:
 
 def _prepare(wanted: str) -> None:
     progress = Progress(sys.stderr)
-    with progress.step(_say("Preparing Python packages, once", "파이썬 꾸러미를 준비해요(처음 한 번)")):
+    with progress.step(_say("Preparing Python packages, once", "파이썬 패키지를 준비해요 (처음 한 번)")):
         if not _python().exists() or _was_made_elsewhere():
             _ensure_venv_module()
             _run([sys.executable, "-m", "venv", "--clear", str(_venv())])
@@ -103,7 +103,7 @@ def _run(command: Sequence[str]) -> None:
         tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-_SHOWN_LINES:])
         advice = _say(
             "Python packages could not be prepared. Is this machine online? Its last words:",
-            "파이썬 꾸러미를 준비하지 못했어요. 인터넷에 연결되어 있나요? 마지막 출력:",
+            "파이썬 패키지를 준비하지 못했어요. 인터넷에 연결되어 있나요? 마지막 출력:",
         )
         sys.exit(f"\n{advice}\n{tail}")
 

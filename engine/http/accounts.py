@@ -11,7 +11,7 @@ from engine.errors import Invalid
 from engine.http.auth import ACCOUNTS, SETTINGS, authenticate, check_same_origin, session_of, set_session
 from engine.http.errors import answer
 from engine.http.models import ChangePasswordBody, LogInBody, RegisterBody, read_body
-from engine.service.accounts import LogIn
+from engine.service.accounts import LogIn, check_usable
 
 routes = web.RouteTableDef()
 
@@ -59,7 +59,9 @@ async def log_in(request: web.Request) -> web.Response:
 
 @routes.get("/api/v1/auth/me")
 async def me(request: web.Request) -> web.Response:
-    return answer(account_json((await authenticate(request)).account))
+    account = (await authenticate(request)).account
+    check_usable(account)
+    return answer(account_json(account))
 
 
 @routes.post("/api/v1/auth/logout")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
@@ -16,6 +17,7 @@ from engine.http import accounts, apps, pages
 from engine.http.apps import APPS
 from engine.http.auth import ACCOUNTS, SETTINGS
 from engine.http.errors import errors
+from engine.http.streams import CLOSING, end_streams
 from engine.service.accounts import AccountService
 from engine.service.apps import AppService
 from engine.service.health import HealthService
@@ -84,6 +86,8 @@ def build_app(
     app[ACCOUNTS] = account_service
     app[APPS] = app_service
     app[HEALTH] = health_service
+    app[CLOSING] = asyncio.Event()
+    app.on_shutdown.append(end_streams)
     for table in (routes, accounts.routes, apps.routes, pages.routes):
         app.add_routes(table)
     return app

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from aiohttp import web
-from aiohttp_sse import sse_response
 
 from engine.catalogue import Template, said
 from engine.domain import Kind, Operation
@@ -14,6 +13,7 @@ from engine.errors import Invalid, MadangError
 from engine.http.auth import authenticate
 from engine.http.errors import answer, words_for
 from engine.http.models import CreateAppBody, DeleteAppBody, read_body
+from engine.http.streams import ServerEvent, stream
 from engine.ports import Stats
 from engine.service.apps import LOG_LINES_MAX, AppService, AppView, NewApp
 from engine.words import Translator
@@ -77,7 +77,7 @@ def app_json(view: AppView, t: Translator, stats: Stats | None = None) -> dict[s
         "keyUrl": view.key_url,
         "enableApi": app.settings.get("enableApi", "false") == "true",
         "options": {key: value for key, value in app.settings.items() if key != "locale"},
-        "failure": {"code": app.failure, "message": t.code(app.failure, {})} if app.failure else None,
+        "failure": {"code": app.failure, "message": t.code(app.failure, view.why)} if app.failure else None,
         "operation": operation_json(view.busy, t) if view.busy else None,
         "createdAt": app.created_at.isoformat(),
         "trashedAt": app.trashed_at.isoformat() if app.trashed_at else None,
@@ -171,18 +171,25 @@ async def app_logs(request: web.Request) -> web.StreamResponse:
 async def _follow(request: web.Request, lines: int) -> web.StreamResponse:
     actor = await authenticate(request)
     following = await request.app[APPS].follow_logs(actor, *_names(request), lines=lines)
-    async with sse_response(request, headers={"X-Accel-Buffering": "no"}) as stream:
+
+    async def events() -> AsyncGenerator[ServerEvent, None]:
         async for line in following:
-            await stream.send(json.dumps({"line": line}, ensure_ascii=False), event="log")
-        await stream.send("{}", event="end")
-    return stream
+            yield ServerEvent("log", {"line": line})
+        yield ServerEvent("end", {})
+
+    return await stream(request, events())
 
 
 def _number(request: web.Request, name: str, *, default: int, maximum: int) -> int:
-    text = request.query.get(name, str(default))
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= maximum:
+    found = _natural(request.query.get(name, str(default)))
+    if found is None or not 1 <= found <= maximum:
         raise Invalid("bad_lines", field=name, maximum=maximum)
-    return int(text)
+    return found
+
+
+def _natural(text: str) -> int | None:
+    """The number that `text` is, in plain digits and no longer than a database takes."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
 @routes.get("/api/v1/operations/{id}")
@@ -196,11 +203,11 @@ async def one_operation(request: web.Request) -> web.Response:
 async def operation_events(request: web.Request) -> web.StreamResponse:
     """Every event so far, then each new one, up to the end. A reconnect with Last-Event-ID goes on after it."""
     actor = await authenticate(request)
-    last = request.headers.get("Last-Event-ID", "0")
-    after = int(last) if last.isascii() and last.isdecimal() else 0
-    events = await request.app[APPS].events(actor, request.match_info["id"], after=after)
-    async with sse_response(request, headers={"X-Accel-Buffering": "no"}) as stream:
-        async for event in events:
-            data = {"at": event.at.isoformat(), **event.data}
-            await stream.send(json.dumps(data, ensure_ascii=False), event=event.kind, id=str(event.id))
-    return stream
+    after = _natural(request.headers.get("Last-Event-ID", "")) or 0
+    found = await request.app[APPS].events(actor, request.match_info["id"], after=after)
+
+    async def events() -> AsyncGenerator[ServerEvent, None]:
+        async for event in found:
+            yield ServerEvent(event.kind, {"at": event.at.isoformat(), **event.data}, id=str(event.id))
+
+    return await stream(request, events())

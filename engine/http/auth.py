@@ -49,10 +49,18 @@ def check_same_origin(request: web.Request) -> None:
     if request.method in _SAFE:
         return
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
+    if origin is not None and _host_of(origin) != request.host.lower():
         raise Forbidden("cross_site")
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         raise Forbidden("cross_site")
+
+
+def _host_of(origin: str) -> str | None:
+    """The host and port of an origin; None for one that has none, such as "null"."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None
 
 
 def set_session(request: web.Request, response: web.Response, session: str) -> None:

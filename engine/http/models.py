@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+import re
+from typing import Annotated, Any, Final, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from engine.errors import Invalid
 
-_Text = Annotated[str, StringConstraints(strict=True, max_length=4000)]
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def _writable(text: str) -> str:
+    """No control characters but tabs and line ends: a file, an environment or a log may have to hold it."""
+    if _CONTROL.search(text):
+        raise PydanticCustomError("control_character", "it holds a control character")
+    return text
+
+
+_Text = Annotated[str, StringConstraints(strict=True, max_length=4000), AfterValidator(_writable)]
 
 
 class Body(BaseModel):
@@ -67,7 +79,10 @@ async def read_body(
 ) -> _B:
     """The request's body as `model`. Raises Invalid naming the field; `form` also takes a form, `optional` none."""
     if form and request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
-        fields = await request.post()
+        try:
+            fields = await request.post()
+        except (ValueError, LookupError):  # not the form that its headers say, in this or any known encoding
+            raise Invalid("invalid") from None
         return _checked(model, {key: value for key, value in fields.items() if isinstance(value, str)})
     raw = await request.read()
     if optional and not raw.strip():
@@ -90,7 +105,9 @@ def _checked(model: type[_B], fields: dict[str, Any]) -> _B:
 def _told(error: ValidationError) -> Invalid:
     """The first fault, by the name that the client uses."""
     fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    name = ".".join(str(part) for part in fault["loc"])
+    name = ".".join(str(part) for part in fault["loc"])[
+        :80
+    ]  # the name of an unknown field is the client's own
     match fault["type"]:
         case "json_invalid" | "model_type":
             return Invalid("bad_json")

@@ -53,7 +53,7 @@ async def edge(request: web.Request) -> web.Response:
     label, reason = request.query.get("label", ""), request.query.get("reason", "unrouted")
     found = await request.app[APPS].by_label(label) if "-" in label else None
     if found is None or found[0].phase is Phase.TRASHED:
-        return _friendly(request, 404, "unknown")
+        return _friendly(request, 404, "elsewhere" if reason == "unknown_host" else "unknown")
     app, address = found
     may_hand_over = request.headers.get("X-Madang-Handover") == "yes" and reason == "unrouted"
     if address is not None and app.phase is Phase.LIVE and may_hand_over:
@@ -68,6 +68,7 @@ async def _what(request: web.Request, app: App) -> str:
 
 
 _WORDS: Final = {
+    "elsewhere": (N_("Madang lives elsewhere"), N_("This computer answers, but Madang is at {base}.")),
     "unknown": (N_("Nobody lives here"), N_("There is no app at this address. Perhaps a letter is different?")),
     "starting": (N_("Just a moment"), N_("This is being started. The page opens by itself.")),
     "stopped": (N_("Closed for now"), N_("Its owner has stopped it. Nothing is lost; it can be started again at any time.")),
@@ -84,7 +85,7 @@ def _friendly(request: web.Request, status: int, what: str) -> web.Response:
         status=status,
         what=what,
         title=t(title),
-        text=t(text),
+        text=t(text).format(base=request.app[SETTINGS].public_url),
         refresh=what == "starting",
     )
     response.headers["X-Madang-Edge"] = what

@@ -7,8 +7,17 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from engine import metrics
-from engine.domain import Account, Actor, Role, new_id, valid_email, valid_handle, valid_password
-from engine.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from engine.domain import (
+    PASSWORD_MAX_BYTES,
+    Account,
+    Actor,
+    Role,
+    new_id,
+    valid_email,
+    valid_handle,
+    valid_password,
+)
+from engine.errors import Broken, Forbidden, Invalid, NotFound, Unauthenticated
 from engine.ports import Clock
 from engine.service.keys import Passwords, Tokens, token_hash
 from engine.settings import Settings
@@ -42,6 +51,10 @@ class AccountService:
                 return None
         given = self._settings.admin_password
         password = given.get_secret_value() if given else secrets.token_urlsafe(12)
+        if len(password.encode()) > PASSWORD_MAX_BYTES:
+            raise Broken(
+                "bad_setting", detail=f"ADMIN_PASSWORD: at most {PASSWORD_MAX_BYTES} bytes are taken"
+            )
         account = Account(
             id=new_id(),
             userid="admin",
@@ -111,6 +124,11 @@ class AccountService:
         session = secrets.token_urlsafe(32)
         until = now + timedelta(hours=self._settings.session_ttl_hours)
         async with self._database.write() as tx:
+            still = await accounts.by_id(tx, account.id)
+            if still is None or still.token_version != account.token_version:
+                raise Unauthenticated(
+                    "bad_credentials"
+                )  # the password was changed while it was being checked
             await accounts.insert_session(tx, token_hash(session), account.id, now, until)
             await accounts.record(tx, now, account.id, via, "account.log-in", account.userid, "done")
         metrics.LOGINS.labels("done").inc()
@@ -122,7 +140,7 @@ class AccountService:
 
     async def by_token(self, token: str) -> Account:
         """Raises Unauthenticated("bad_token")."""
-        claims = self._tokens.read(token)
+        claims = self._tokens.read(token, self._clock.now())
         if claims is not None:
             account_id, version = claims
             async with self._database.read() as tx:
@@ -155,8 +173,15 @@ class AccountService:
             )
         return await self.log_in(identifier=actor.account.userid, password=new, via=actor.via)
 
+    async def set_locale(self, account: Account, locale: str) -> Account:
+        """The language that the person's new things speak at first."""
+        async with self._database.write() as tx:
+            await accounts.set_locale(tx, account.id, locale)
+        return replace(account, locale=locale)
+
     async def approve(self, actor: Actor, userid: str) -> None:
         """Lets somebody in who waited for it. Admins only."""
+        check_usable(actor.account)
         if not actor.is_admin:
             raise Forbidden("forbidden")
         async with self._database.write() as tx:

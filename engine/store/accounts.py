@@ -81,6 +81,10 @@ async def set_password(tx: Tx, account_id: str, password_hash: str) -> None:
     await tx.run("DELETE FROM sessions WHERE account_id = ?", account_id)
 
 
+async def set_locale(tx: Tx, account_id: str, locale: str) -> None:
+    await tx.run("UPDATE accounts SET locale = ? WHERE id = ?", locale, account_id)
+
+
 async def approve(tx: Tx, userid: str) -> bool:
     """Whether there was such an account."""
     return await tx.run("UPDATE accounts SET approved = 1 WHERE userid = ?", userid) > 0
@@ -113,7 +117,7 @@ async def delete_session(tx: Tx, token_hash: str) -> None:
     await tx.run("DELETE FROM sessions WHERE token_hash = ?", token_hash)
 
 
-async def record(
+async def record(  # noqa: PLR0917 - a line of the log has so many columns
     tx: Tx, at: datetime, account_id: str | None, via: str, action: str, target: str, outcome: str
 ) -> None:
     """One line of the audit log."""

@@ -140,6 +140,11 @@ async def first_seen(tx: Tx, surface: str, update_id: str, now: datetime) -> boo
 
 
 async def forget_before(tx: Tx, moment: datetime) -> None:
-    """Lets go of seen updates and of screens older than `moment`; a press on such a button redraws where one stands."""
+    """Lets go of seen updates and of screens older than `moment`, but for each chat's newest: yesterday's menu still works.
+    A press on a forgotten button redraws where the person stands."""
     await tx.run("DELETE FROM seen_updates WHERE at < ?", to_ms(moment))
-    await tx.run("DELETE FROM chat_screens WHERE created_at < ?", to_ms(moment))
+    await tx.run(
+        "DELETE FROM chat_screens WHERE created_at < ? AND EXISTS (SELECT 1 FROM chat_screens newer"
+        " WHERE newer.chat_id = chat_screens.chat_id AND newer.created_at > chat_screens.created_at)",
+        to_ms(moment),
+    )

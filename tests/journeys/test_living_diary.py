@@ -81,7 +81,7 @@ async def make_a_diary(talker: Talker, userid: str) -> str:
     await talker.press("Make it")
     links = KEY_LINK.findall(await talker.sees("diary is ready"))
     assert links
-    return links[-1]
+    return str(links[-1])
 
 
 async def test_a_diary_made_in_a_chat_keeps_its_entry_through_everything(talk: tuple[Engine, Talker]) -> None:

@@ -113,11 +113,11 @@ def test_the_demonstration_needs_neither_root_nor_docker(tmp_path: Path) -> None
     open_to_all = all(
         each.stat().st_mode & 0o001 for path in (python, REPOSITORY) for each in (path, *path.parents)
     )
-    who = {"user": 65534, "group": 65534, "extra_groups": []} if open_to_all else {}
+    nobody = 65534 if open_to_all else None
     talk = "hello\nminji\nmake me a diary\n1\n1\n1\n"
     done = subprocess.run(
         [sys.executable, "-m", "engine.cli", "chat", "--demo", "--lang", "en"],
-        cwd=REPOSITORY, input=talk, capture_output=True, text=True, timeout=120, check=True, **who,
+        cwd=REPOSITORY, input=talk, capture_output=True, text=True, timeout=120, check=True, user=nobody, group=nobody,
         env={"PATH": "/nowhere", "HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
     assert "This is a demonstration" in done.stdout

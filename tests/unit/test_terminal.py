@@ -263,11 +263,11 @@ async def test_a_restarted_engine_is_found_again_and_answers_what_was_owed(
     await server.stop()
     process.stdin.write(b"hello\n")
     process.stdin.write_eof()
-    out += await read_until(process, "Connecting again")
+    out += await read_until(process, "다시 연결하는 중")
     await server.start()
     out += await read_until(process, None)
     assert await process.wait() == 0
-    assert "Connected again." in out
+    assert "다시 연결됐어요." in out
     assert "“hello”" in out
     assert out.count("안녕하세요!") == 1
     assert talk.heard.count(("terminal", "say", "hello")) == 1
@@ -350,7 +350,7 @@ async def test_control_c_ends_politely(server: ChatServer, environment: dict[str
     with terminal(environment, "--url", server.url, "--lang", "en") as child:
         await expect(child, "›")
         child.sendintr()
-        await expect(child, "Goodbye")
+        await expect(child, "안녕히 가세요")
         await asyncio.to_thread(child.expect, pexpect.EOF)
         child.wait()
         assert child.exitstatus == 0
@@ -362,11 +362,11 @@ async def test_at_a_terminal_a_restart_is_said_and_survived(
     with terminal(environment, "--url", server.url, "--lang", "en") as child:
         await expect(child, "›")
         await server.stop()
-        await expect(child, "Connecting again", "›")
+        await expect(child, "다시 연결하는 중", "›")
         child.send("hello\r")
         await expect(child, "› hello")
         await server.start()
-        await expect(child, "Connected again", "“hello”")
+        await expect(child, "다시 연결됐어요", "“hello”")
 
 
 # --- without a Madang
