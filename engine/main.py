@@ -7,9 +7,10 @@ import fcntl
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,9 +21,10 @@ from bot.talk import Surface, Talk
 from engine.bus import Bus
 from engine.catalogue import load_catalogue
 from engine.domain import new_id
-from engine.errors import Broken, MadangError, Transient
+from engine.errors import Broken, Transient
 from engine.folders import Folders
 from engine.http.app import build_app
+from engine.logs import log_to, stop_logging
 from engine.operations.plan import World
 from engine.operations.routes import PublishedRoutes
 from engine.ports import Clock, Edge, Runtime, SystemClock
@@ -84,8 +86,8 @@ async def running(
 ) -> AsyncIterator[Ready]:
     """A whole Madang for the length of the block. Raises what `serve` raises."""
     async with AsyncExitStack() as stack:
-        _set_up_logging(settings)
         stack.enter_context(_only_one(settings.root))
+        stack.callback(stop_logging, log_to(settings.root / "log", settings.log_level))
         if not port_is_free("127.0.0.1", settings.portal_port):
             raise Broken("port_taken", port=settings.portal_port, setting="PORTAL_PORT")
         await asyncio.to_thread(migrate, settings.database_path)
@@ -175,7 +177,9 @@ async def _start(stack: AsyncExitStack, world: World, on_progress: Progress) -> 
     reconciler = Reconciler(world)
     if prepared:
         reconciler.prepared()
-    telegram = _telegram(settings, services.talk)
+    given = settings.telegram_bot_token
+    telegram = _TelegramBot(given.get_secret_value(), world, services.talk) if given else None
+    telegram_name = await telegram.name() if telegram else None
     stack.push_async_callback(services.talk.close)
     tasks = [
         Worker(world, concurrency=settings.worker_concurrency).run(),
@@ -184,14 +188,13 @@ async def _start(stack: AsyncExitStack, world: World, on_progress: Progress) -> 
         *([telegram.run()] if telegram else []),
     ]
     await stack.enter_async_context(_background(tasks))
-    surfaces: Sequence[Surface] = [*web_surfaces, *([telegram] if telegram else [])]
-    for surface in surfaces:
+    for surface in web_surfaces:
         await services.talk.resume(surface)
     return Ready(
         url=settings.public_url,
         chat_url=f"{settings.public_url}/chat",
         admin_password=admin_password,
-        telegram=await _telegram_name(telegram),
+        telegram=telegram_name,
     )
 
 
@@ -262,24 +265,48 @@ async def _background(tasks: Sequence[Coroutine[None, None, None]]) -> AsyncIter
                 task.cancel()
 
 
-def _telegram(settings: Settings, talk: Talk) -> TelegramSurface | None:
-    if settings.telegram_bot_token is None:
-        return None
-    from bot.telegram import TelegramSurface  # noqa: PLC0415 - aiogram is heavy, and needed only with a token
+class _TelegramBot:
+    """The Telegram surface. aiogram takes a second or two to load and a network may be slow, so a start that knows the
+    bot's name from before waits for neither."""
 
-    return TelegramSurface(
-        settings.telegram_bot_token.get_secret_value(), settings.telegram_api_base_url, talk
-    )
+    def __init__(self, token: str, world: World, talk: Talk) -> None:
+        self._token = token
+        self._world = world
+        self._talk = talk
+        self._key = f"telegram:{token.partition(':')[0]}"  # the bot's number, which is no secret
+        self._loading: asyncio.Task[TelegramSurface] | None = None
 
+    async def name(self) -> str | None:
+        """The bot's name; None when Telegram does not say it soon. Raises Broken("bad_setting") for a refused token."""
+        async with self._world.database.read() as tx:
+            known = await accounts.remembered(tx, self._key)
+        if known is not None:
+            return known
+        surface = await self._surface()
+        try:
+            async with asyncio.timeout(_IDENTIFY_S):
+                name = await surface.identify()
+        except (TimeoutError, Transient):
+            return None
+        async with self._world.database.write() as tx:
+            return await accounts.installation_value(tx, self._key, name)
 
-async def _telegram_name(telegram: TelegramSurface | None) -> str | None:
-    """The bot's name, when the platform says it soon; the bot runs in any case."""
-    if telegram is None:
-        return None
-    with suppress(TimeoutError, MadangError):
-        async with asyncio.timeout(_IDENTIFY_S):
-            return await telegram.identify()
-    return None
+    async def run(self) -> None:
+        """Serves until cancelled."""
+        surface = await self._surface()
+        await self._talk.resume(surface)
+        await surface.run()
+
+    async def _surface(self) -> TelegramSurface:
+        self._loading = self._loading or asyncio.create_task(self._load())
+        return await asyncio.shield(self._loading)
+
+    async def _load(self) -> TelegramSurface:
+        module = await asyncio.to_thread(import_module, "bot.telegram")
+        surface: TelegramSurface = module.TelegramSurface(
+            self._token, self._world.settings.telegram_api_base_url, self._talk
+        )
+        return surface
 
 
 class _only_one:  # noqa: N801 - reads as a statement where it is used
@@ -299,22 +326,6 @@ class _only_one:  # noqa: N801 - reads as a statement where it is used
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-
-
-def _set_up_logging(settings: Settings) -> None:
-    logging.basicConfig(
-        filename=_log_file(settings.root),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        level=logging.WARNING,
-    )
-    for name in ("engine", "bot", "runtime", "nginx", "webhooks"):
-        logging.getLogger(name).setLevel(settings.log_level.upper())
-
-
-def _log_file(root: Path) -> Path:
-    folder = root / "log"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / "engine.log"
 
 
 def demonstration_settings(settings: Settings, root: Path, port: int) -> Settings:

@@ -132,6 +132,12 @@ async def record(  # noqa: PLR0917 - a line of the log has so many columns
     )
 
 
+async def remembered(tx: Tx, key: str) -> str | None:
+    """What this installation keeps under `key`."""
+    row = await tx.one("SELECT value FROM installation WHERE key = ?", key)
+    return str(row["value"]) if row else None
+
+
 async def installation_value(tx: Tx, key: str, fresh: str) -> str:
     """The value kept under `key`; `fresh` from now on where there is none yet."""
     await tx.run(

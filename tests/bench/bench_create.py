@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import statistics
 import tempfile
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+
 import aiohttp
 from aiodocker import Docker
 
@@ -86,7 +88,7 @@ class Rounds:
         times = [
             (e["event"], e["data"].get("step", ""), datetime.fromisoformat(e["data"]["at"])) for e in events
         ]
-        for (kind, step, at), (_, _, until) in zip(times, times[1:], strict=False):
+        for (kind, step, at), (_, _, until) in itertools.pairwise(times):
             self.steps[step or kind].append((until - at).total_seconds())
 
     async def by_docker(self, number: int, limits: Sequence[str]) -> float:
