@@ -9,14 +9,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engine.domain import APP_NAME
 from engine.errors import Broken, Invalid
 
-Words = Mapping[str, str]  # language -> text
+Words = Annotated[Mapping[str, str], Field(min_length=1)]  # language -> text
 
 
 class Choice(BaseModel):
@@ -35,6 +35,12 @@ class Option(BaseModel):
     max_length: Annotated[int, Field(ge=1, le=4000)] = 200
     label: Words
     choices: tuple[Choice, ...] = ()
+
+    @model_validator(mode="after")
+    def _default_is_an_answer(self) -> Self:
+        if self.type == "choice" and self.default not in {choice.value for choice in self.choices}:
+            raise ValueError(f"the default of {self.id} is none of its choices")
+        return self
 
     def checked(self, value: str) -> str:
         """`value`, when it is a right answer. Raises Invalid naming the option."""
@@ -57,7 +63,7 @@ class Template(BaseModel):
     emoji: str
     name: Words
     summary: Words
-    suggested_name: Annotated[str, Field(pattern=APP_NAME.pattern)]
+    suggested_name: Annotated[str, Field(pattern=f"^{APP_NAME.pattern}$")]
     port: int = 3000
     health_path: str = "/"
     single_writer: bool = False
@@ -101,7 +107,7 @@ def load_catalogue(folder: Path) -> Catalogue:
         try:
             data: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
             template = Template(**data, folder=path.parent)
-        except (tomllib.TOMLDecodeError, ValidationError, TypeError) as error:
+        except (ValueError, TypeError) as error:  # not text, not TOML, not a template
             raise Broken("bad_setting", detail=f"{path}: {error}") from error
         if template.id != path.parent.name:
             raise Broken("bad_setting", detail=f"{path}: id must be {path.parent.name}")

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import shutil
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ class Folders:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._people = threading.Lock()  # a person's folder goes with the last app, and comes with the next
 
     def of(self, app: App) -> AppFolder:
         return AppFolder(self._root / app.userid / app.name)
@@ -77,8 +79,9 @@ class Folders:
             _render_tree(source, staging.code, values)
             staging.compose.write_text(compose, encoding="utf-8")
             (staging.path / _MARKER).write_text(json.dumps({"app": app.id, "template": app.template}))
-            folder.path.parent.mkdir(parents=True, exist_ok=True)
-            staging.path.rename(folder.path)
+            with self._people:
+                folder.path.parent.mkdir(parents=True, exist_ok=True)
+                staging.path.rename(folder.path)
         except OSError as error:
             shutil.rmtree(staging.path, ignore_errors=True)
             raise _told(error) from error
@@ -106,15 +109,16 @@ class Folders:
                 shutil.rmtree(doomed)
             elif not folder.path.exists():
                 shutil.rmtree(self._root / _STAGING / f"{app.id}.gone", ignore_errors=True)
-            if folder.path.parent.exists() and not any(folder.path.parent.iterdir()):
-                folder.path.parent.rmdir()
+            with self._people:
+                if folder.path.parent.exists() and not any(folder.path.parent.iterdir()):
+                    folder.path.parent.rmdir()
         except OSError as error:
             raise _told(error) from error
 
     def _owner(self, folder: AppFolder) -> str | None:
         try:
             return str(json.loads((folder.path / _MARKER).read_text())["app"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
 

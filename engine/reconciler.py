@@ -79,13 +79,14 @@ class Reconciler:
 
     async def sweep(self) -> None:
         """One comparison of everything. Raises Transient, having touched nothing, while the runtime is down."""
-        owned = {instance.name: instance for instance in await self._world.runtime.list_owned()}
+        # The apps before the instances: an instance of an app that is not known yet is then too young to be removed.
         async with self._world.database.read() as tx:
             everything = await apps.everything(tx)
             busy = await operations.active(tx)
+            routed = {route.label for route in await apps.routes(tx)}
+        owned = {instance.app_id: instance for instance in await self._world.runtime.list_owned()}
         for app in everything:
-            instance = next((i for i in owned.values() if i.app_id == app.id), None)
-            kind = wanted_repair(app, instance)
+            kind = wanted_repair(app, owned.get(app.id), routed=app.label in routed)
             if kind and app.id not in busy:
                 await self._enqueue(app, kind)
         known = {app.id for app in everything} | busy.keys()
@@ -96,11 +97,17 @@ class Reconciler:
     async def _remove_leftovers(self, instances: list[Instance]) -> None:
         now = self._world.clock.now()
         for instance in instances:
-            if now - instance.created_at > GRACE:
+            # By its name another app's may be found by now; one that is still the same is nobody's.
+            if now - instance.created_at > GRACE and await self._is_still(instance):
                 log.warning("removing %s: it is ours, and of no app", instance.name)
                 await self._world.runtime.remove(instance.name)
 
+    async def _is_still(self, instance: Instance) -> bool:
+        found = await self._world.runtime.inspect(instance.name)
+        return found is not None and found.app_id == instance.app_id
+
     async def _enqueue(self, app: App, kind: Kind) -> None:
+        """Asks for it, unless anything has become of the app since it was looked at."""
         now = self._world.clock.now()
         operation = Operation(
             id=new_id(), kind=kind, app_id=app.id, owner_id=app.owner_id, target=f"{app.userid}/{app.name}",
@@ -108,7 +115,7 @@ class Reconciler:
         )  # fmt: skip
         with suppress(Conflict):
             async with self._world.database.write() as tx:
-                if await operations.active_on(tx, app.id):
+                if await operations.active_on(tx, app.id) or await apps.by_id(tx, app.id) != app:
                     return
                 await operations.enqueue(tx, operation)
             log.info("%s %s: it is not as it should be", kind, operation.target)
@@ -128,11 +135,11 @@ class Reconciler:
             metrics.APPS.labels(phase.value).set(sum(app.phase is phase for app in everything))
 
 
-def wanted_repair(app: App, instance: Instance | None) -> Kind | None:
+def wanted_repair(app: App, instance: Instance | None, *, routed: bool) -> Kind | None:
     """What would bring `app` to where it should be; None when it is there."""
     running = instance is not None and instance.state is InstanceState.RUNNING
     match app.phase:
-        case Phase.LIVE if not running:
+        case Phase.LIVE if not (running and routed):
             return Kind.REPAIR
         case Phase.STOPPED if running:
             return Kind.STOP

@@ -31,6 +31,7 @@ LEASE_S: Final = 30.0
 TRIES_BEFORE_ABORT: Final = 5
 TRIES_FORWARD: Final = 20
 BACKOFF_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+AGAIN_S: Final = 1.0  # until a queue that could not be read is read again
 _IDLE_S: Final = 30.0
 
 
@@ -49,29 +50,27 @@ class Worker:
                 while True:
                     await self._free.acquire()
                     news.clear()
-                    operation = await self._claim()
+                    operation, wait_s = await self._next()
                     if operation is None:
                         self._free.release()
-                        await self._sleep(news)
+                        with suppress(TimeoutError):
+                            async with asyncio.timeout(wait_s):
+                                await news.wait()
                     else:
                         running.create_task(self._guarded(operation), name=f"operation-{operation.id}")
 
-    async def _claim(self) -> Operation | None:
+    async def _next(self) -> tuple[Operation | None, float]:
+        """The next operation that is due; where there is none, the seconds until a retry or a lease comes due."""
+        now = self._world.clock.now()
         try:
             async with self._world.database.write() as tx:
-                return await operations.claim(tx, self._id, self._world.clock.now(), LEASE_S)
+                operation = await operations.claim(tx, self._id, now, LEASE_S)
+                due = None if operation else await operations.next_due(tx)
         except MadangError as error:
             log.warning("the queue cannot be read: %s", error)
-            return None
-
-    async def _sleep(self, news: asyncio.Event) -> None:
-        """Until there is new work, or a retry or lease comes due."""
-        async with self._world.database.read() as tx:
-            due = await operations.next_due(tx)
-        wait = _IDLE_S if due is None else min(_IDLE_S, (due - self._world.clock.now()).total_seconds())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(wait, 0.01)):
-                await news.wait()
+            return None, AGAIN_S
+        wait_s = _IDLE_S if due is None else min(_IDLE_S, (due - now).total_seconds())
+        return operation, max(wait_s, 0.01)
 
     async def _guarded(self, operation: Operation) -> None:
         """One operation; nothing that goes wrong in it may stop the worker."""
@@ -96,15 +95,18 @@ class Worker:
             yield
         finally:
             task.cancel()
+            await asyncio.wait([task])
 
     async def _extend(self, operation: Operation) -> None:
         with suppress(Lost):
             while True:
                 await asyncio.sleep(LEASE_S / 3)
-                async with self._world.database.write() as tx:
-                    await operations.extend(
-                        tx, operation, self._world.clock.now() + timedelta(seconds=LEASE_S)
-                    )
+                until = self._world.clock.now() + timedelta(seconds=LEASE_S)
+                try:
+                    async with self._world.database.write() as tx:
+                        await operations.extend(tx, operation, until)
+                except MadangError as error:  # there is time for another beat or two
+                    log.warning("the lease of operation %s was not extended: %s", operation.id, error)
 
     async def _carry_out(self, operation: Operation) -> None:
         plan = PLANS[operation.kind]
@@ -114,9 +116,8 @@ class Worker:
             await self._finish(operation, None, OpState.FAILED, None, Refused("app_gone"))
             return
         if app.phase not in plan.allowed:
-            await self._finish(
-                operation, app, OpState.FAILED, app.phase, Refused("wrong_phase", phase=app.phase)
-            )
+            # It came too late, which says nothing about the app.
+            await self._finish(operation, None, OpState.FAILED, None, Refused("wrong_phase", phase=app.phase))
             return
         work = Work(self._world, operation, app, dict(operation.journal))
         if operation.aborting:
@@ -159,9 +160,12 @@ class Worker:
     async def _failed(self, work: Work, plan: Plan, failure: MadangError) -> None:
         """Tries again later, gives up, or turns back: whichever the failure and the step call for."""
         operation = work.operation
-        undoable = plan.undoable(operation.step)
-        limit = TRIES_BEFORE_ABORT if undoable else TRIES_FORWARD
-        if (isinstance(failure, Transient) or not undoable) and operation.tries + 1 < limit:
+        undoable, transient = plan.undoable(operation.step), isinstance(failure, Transient)
+        if undoable:
+            again = transient and operation.tries + 1 < TRIES_BEFORE_ABORT
+        else:  # half-way is no place to stay, so it waits for as long as waiting may help
+            again = transient or operation.tries + 1 < TRIES_FORWARD
+        if again:
             await self._put_back(operation, failure)
         elif undoable:
             now = self._world.clock.now()

@@ -97,13 +97,8 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
     except web.HTTPNotFound:
         return refusal(request, NotFound("not_found"))
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        unsupported = error.status == 415
-        response = refusal(request, Invalid("unsupported_media_type" if unsupported else "invalid"))
-        response.set_status(error.status)
-        return response
+    except web.HTTPException:
+        raise
     except ConnectionResetError:
         raise
     except Exception:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from engine.catalogue import Template
 from engine.domain import App
 from engine.folders import AppFolder
 from engine.ports import InstanceSpec
 from engine.settings import Settings
+
+_NOT_IN_YAML: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def instance_name(app: App) -> str:
@@ -89,8 +92,10 @@ def _with_port(spec: InstanceSpec) -> Mapping[str, str]:
 
 
 def _quoted(value: str) -> str:
-    """A YAML string: JSON's form is one, and `$` is doubled so that compose leaves it alone."""
-    return json.dumps(value, ensure_ascii=False).replace("$", "$$")
+    """A YAML string: JSON's form is one once the characters that YAML forbids or folds are escaped too, and `$` is
+    doubled so that compose leaves it alone."""
+    text = json.dumps(value, ensure_ascii=False).replace("$", "$$")
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def template_values(app: App) -> dict[str, Any]:

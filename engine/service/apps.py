@@ -34,7 +34,8 @@ from engine.store import accounts, apps, operations
 from engine.store.database import Tx
 
 LOG_LINES_MAX: Final = 2000
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # a title is one line, and goes into an environment
+# A title is one line, and goes into an environment.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NEEDS_RUNTIME: Final = frozenset({Kind.START, Kind.RESTART, Kind.RESTORE})
 
 
@@ -265,7 +266,8 @@ class AppService:
                 for event in found:
                     after = event.id
                     yield event
-                if operation is None or operation.state.ended:  # its last event was read after that, or long ago
+                # Read before its events, an ended operation has no further ones.
+                if operation is None or operation.state.ended:
                     return
                 await news.wait()
 

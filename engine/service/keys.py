@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -60,31 +61,38 @@ class Tokens:
         claims = {"sub": account.id, "ver": account.token_version, "iat": now, "exp": now + self._ttl}
         return jwt.encode(claims, self._secret, algorithm=_ALGORITHM)
 
-    def read(self, token: str) -> tuple[str, int] | None:
+    def read(self, token: str, now: datetime) -> tuple[str, int] | None:
         """(account id, token version) of a valid token; None for any other. The algorithm is pinned."""
         try:
             claims = jwt.decode(
                 token,
                 self._secret,
                 algorithms=[_ALGORITHM],
-                options={"require": ["exp", "sub", "ver", "iat"]},
+                # Its times are judged by our clock, below.
+                options={"require": ["exp", "sub", "ver", "iat"], "verify_exp": False, "verify_iat": False},
             )
-            return str(claims["sub"]), int(claims["ver"])
+            valid = float(claims["exp"]) > now.timestamp()
+            return (str(claims["sub"]), int(claims["ver"])) if valid else None
         except (jwt.InvalidTokenError, ValueError):
             return None
 
 
 def token_hash(token: str) -> str:
     """How a random token is kept: it has entropy enough that a plain hash is as good as a slow one."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()  # a header may hold any byte
 
 
 def kept_secret(path: Path) -> str:
-    """The secret in that file, made by chance and readable by its owner only when there is none yet."""
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(48) + "\n")
-        return path.read_text().strip()
+    """The secret in that file, made by chance and readable by its owner only when there is none yet.
+
+    An empty file is none: whoever knows that the secret is empty could sign anything."""
+    with suppress(FileNotFoundError):
+        if kept := path.read_text().strip():
+            return kept
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600)
+    fresh.write_text(secrets.token_urlsafe(48) + "\n")
+    fresh.rename(path)
+    return path.read_text().strip()

@@ -84,18 +84,28 @@ async def count(tx: Tx, owner_id: str | None = None) -> int:
     if owner_id is None:
         row = await tx.one("SELECT count(*) AS n FROM apps WHERE phase <> 'trashed'")
     else:
-        row = await tx.one("SELECT count(*) AS n FROM apps WHERE phase <> 'trashed' AND owner_id = ?", owner_id)
+        row = await tx.one(
+            "SELECT count(*) AS n FROM apps WHERE phase <> 'trashed' AND owner_id = ?", owner_id
+        )
     assert row is not None
     return int(row["n"])
 
 
-async def free_slot(tx: Tx, capacity: int) -> int | None:
-    """The next address never used; once all were used, the lowest one free again. None when the network is full.
+async def take_slot(tx: Tx, capacity: int) -> int | None:
+    """The next address never used, which is then used; once all were used, the lowest one free again. None when the network is full.
 
     A fresh address is preferred so that stale caches never lead to a stranger's app (DESIGN, Facts)."""
-    row = await tx.one("SELECT coalesce(max(slot), 0) + 1 AS next FROM apps")
+    row = await tx.one(
+        "SELECT max(coalesce((SELECT max(slot) FROM apps), 0),"
+        " coalesce((SELECT CAST(value AS INTEGER) FROM installation WHERE key = 'highest_slot'), 0)) + 1 AS next"
+    )
     assert row is not None
     if row["next"] <= capacity:
+        await tx.run(
+            "INSERT INTO installation (key, value) VALUES ('highest_slot', ?)"
+            " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            str(row["next"]),
+        )
         return int(row["next"])
     used = {r["slot"] for r in await tx.all("SELECT slot FROM apps")}
     return next((slot for slot in range(1, capacity + 1) if slot not in used), None)

@@ -8,22 +8,28 @@ once its own work is on disk. A unit that raises undoes only itself.
 from __future__ import annotations
 
 import asyncio
-import errno
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import aiosqlite
 
-from engine.errors import Broken, Transient
+from engine.errors import Broken, MadangError, Transient
 
 Row = Mapping[str, Any]
 _T = TypeVar("_T")
 _BUSY_MS: Final = 5000
 _READERS: Final = 3
+_OUT_OF_ORDER: Final = (
+    "SQLITE_IOERR",
+    "SQLITE_CORRUPT",
+    "SQLITE_NOTADB",
+    "SQLITE_READONLY",
+    "SQLITE_CANTOPEN",
+)
 
 
 class UniqueViolation(Exception):
@@ -92,8 +98,11 @@ class Database:
     @classmethod
     async def open(cls, path: Path) -> Database:
         """Opens the database at `path`, whose schema must be in place already."""
-        writer = await _connect(path, query_only=False)
-        return cls(writer, [await _connect(path, query_only=True) for _ in range(_READERS)])
+        async with AsyncExitStack() as opened:
+            writer = await _connect(opened, path, query_only=False)
+            readers = [await _connect(opened, path, query_only=True) for _ in range(_READERS)]
+            opened.pop_all()
+        return cls(writer, readers)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Tx]:
@@ -112,9 +121,9 @@ class Database:
             try:
                 batch = await _whole(begun)
                 yield Tx(self._writer)
-            except BaseException:
+            except BaseException as error:
                 if begun.done() and not begun.cancelled() and begun.exception() is None:
-                    await _whole(asyncio.ensure_future(self._undo_unit()))
+                    await _whole(asyncio.ensure_future(self._undo_unit(error)))
                 raise
             await _whole(asyncio.ensure_future(self._release_unit()))
         await asyncio.shield(batch)
@@ -126,29 +135,43 @@ class Database:
             except sqlite3.Error as error:
                 raise _told(error) from error
             self._batch = asyncio.get_running_loop().create_future()
-            task = asyncio.create_task(self._commit(), name="store-commit")
+            task = asyncio.create_task(self._commit(self._batch), name="store-commit")
             self._commits.add(task)
             task.add_done_callback(self._commits.discard)
         await self._writer.execute("SAVEPOINT unit")
         return self._batch
 
     async def _release_unit(self) -> None:
-        await self._writer.execute("RELEASE unit")
+        try:
+            await self._writer.execute("RELEASE unit")
+        except sqlite3.Error as error:
+            await self._lose(_told(error))
+            raise _told(error) from error
 
-    async def _undo_unit(self) -> None:
-        await self._writer.execute("ROLLBACK TO unit")
-        await self._writer.execute("RELEASE unit")
+    async def _undo_unit(self, cause: BaseException) -> None:
+        try:
+            await self._writer.execute("ROLLBACK TO unit")
+            await self._writer.execute("RELEASE unit")
+        except sqlite3.Error:
+            await self._lose(cause)
 
-    async def _commit(self) -> None:
+    async def _lose(self, cause: BaseException) -> None:
+        """Some failures (a full disk) make SQLite undo the whole transaction: every unit that shares it has to know."""
+        batch, self._batch = self._batch, None
+        if batch is not None:
+            _fail(batch, cause if isinstance(cause, MadangError) else Transient("temporarily_unavailable"))
+        await self._writer.rollback()
+
+    async def _commit(self, batch: asyncio.Future[None]) -> None:
         async with self._line:
-            batch, self._batch = self._batch, None
-            assert batch is not None
+            if self._batch is not batch:
+                return  # lost meanwhile
+            self._batch = None
             try:
                 await self._writer.commit()
             except sqlite3.Error as error:
+                _fail(batch, _told(error))
                 await self._writer.rollback()
-                batch.set_exception(_told(error))
-                batch.exception()  # a batch of units that all raised has nobody left to hear it
             else:
                 batch.set_result(None)
 
@@ -161,25 +184,39 @@ class Database:
 
 
 async def _whole(task: asyncio.Future[_T]) -> _T:
-    """The result of `task`, which is waited for to its end even when the waiter is cancelled meanwhile."""
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        if not task.done():
+    """The result of `task`, which is waited for to its end however often the waiter is cancelled meanwhile."""
+    cancelled = None
+    while not task.done():
+        try:
             await asyncio.wait([task])
-        raise
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        task.exception()  # heard, though there is nobody to tell
+        raise cancelled
+    return task.result()
 
 
-async def _connect(path: Path, *, query_only: bool) -> aiosqlite.Connection:
+def _fail(batch: asyncio.Future[None], error: Exception) -> None:
+    batch.set_exception(error)
+    batch.exception()  # a batch of units that all raised has nobody left to hear it
+
+
+async def _connect(opened: AsyncExitStack, path: Path, *, query_only: bool) -> aiosqlite.Connection:
+    """A connection that `opened` closes."""
     connection = await aiosqlite.connect(path, isolation_level=None)
+    opened.push_async_callback(connection.close)
     connection.row_factory = aiosqlite.Row
-    for pragma in (
-        f"busy_timeout={_BUSY_MS}",
-        "foreign_keys=ON",
-        "synchronous=FULL",
-        f"query_only={int(query_only)}",
-    ):
-        await connection.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in (
+            f"busy_timeout={_BUSY_MS}",
+            "foreign_keys=ON",
+            "synchronous=FULL",
+            f"query_only={int(query_only)}",
+        ):
+            await connection.execute(f"PRAGMA {pragma}")
+    except sqlite3.Error as error:
+        raise _told(error) from error
     return connection
 
 
@@ -189,8 +226,10 @@ def _told(error: sqlite3.Error) -> Exception:
     if isinstance(error, sqlite3.IntegrityError) and text.startswith("UNIQUE constraint failed: "):
         return UniqueViolation(text.removeprefix("UNIQUE constraint failed: "))
     name = getattr(error, "sqlite_errorname", "")
-    if name.startswith("SQLITE_FULL") or getattr(error, "errno", None) == errno.ENOSPC:
+    if name.startswith("SQLITE_FULL"):
         return Broken("disk_full")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return Transient("temporarily_unavailable")
+    if name.startswith(_OUT_OF_ORDER):
+        return Broken("broken", detail=text)
     return error

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.errors import Broken
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _FOLDER = Path(__file__).resolve().parent / "migrations"
 
@@ -21,7 +25,7 @@ def newest_revision() -> str:
 
 def migrate(path: Path) -> None:
     """Blocking. Creates the database at `path` where there is none, and migrates it. Raises Broken("database_newer")
-    where a newer Madang has written it."""
+    where a newer Madang has written it, and Broken("bad_setting") where it is no database."""
     path.parent.mkdir(parents=True, exist_ok=True)
     found = _prepare(path)
     newest = newest_revision()
@@ -30,12 +34,17 @@ def migrate(path: Path) -> None:
     if found is not None and found > newest:
         raise Broken("database_newer", found=found)
     from alembic import command  # noqa: PLC0415 - see above
-    from alembic.config import Config  # noqa: PLC0415
 
-    config = Config()
-    config.set_main_option("script_location", str(_FOLDER))
-    config.set_main_option("sqlalchemy.url", f"sqlite:///{path}")
-    command.upgrade(config, "head")
+    command.upgrade(alembic_config(path), "head")
+
+
+def alembic_config(path: Path) -> Config:
+    """What Alembic's commands want, for the database at `path`."""
+    from alembic.config import Config  # noqa: PLC0415 - see above
+
+    config = Config(attributes={"database": path})
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    return config
 
 
 def _prepare(path: Path) -> str | None:
@@ -47,5 +56,7 @@ def _prepare(path: Path) -> str | None:
         table = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone() if table else None
         return str(row[0]) if row else None
+    except sqlite3.DatabaseError as error:
+        raise Broken("bad_setting", detail=f"PORTAL_DB_PATH: {path}: {error}") from error
     finally:
         connection.close()

@@ -97,6 +97,16 @@ async def last_on(tx: Tx, app_id: str) -> Operation | None:
     return _operation(row) if row else None
 
 
+async def failure_params(tx: Tx, app_id: str, code: str) -> Mapping[str, Any]:
+    """What fills the words of the failure that the app was left with."""
+    row = await tx.one(
+        "SELECT error_params FROM operations WHERE app_id = ? AND error_code = ? ORDER BY seq DESC LIMIT 1",
+        app_id,
+        code,
+    )
+    return dict(json.loads(row["error_params"])) if row else {}
+
+
 async def by_id(tx: Tx, operation_id: str) -> Operation | None:
     row = await tx.one("SELECT * FROM operations WHERE id = ?", operation_id)
     return _operation(row) if row else None
@@ -115,10 +125,10 @@ async def claim(tx: Tx, worker: str, now: datetime, lease_s: float) -> Operation
     until = to_ms(now + timedelta(seconds=lease_s))
     due = _DUE.replace(":now", str(to_ms(now)))
     rows = await tx.all(
-        "UPDATE operations SET state = 'running', lease_owner = ?, lease_until = ?, attempt = attempt + 1,"
+        "UPDATE operations SET state = 'running', lease_owner = ?, lease_until = ?, attempt = attempt + 1,"  # noqa: S608 - all that is put in is a number
         " started_at = coalesce(started_at, ?) WHERE seq ="
         f" (SELECT seq FROM operations WHERE state IN ('queued', 'running') AND ({due}) ORDER BY seq LIMIT 1)"
-        " RETURNING *",  # noqa: S608 - the clock's number is all that is put in
+        " RETURNING *",
         worker,
         until,
         to_ms(now),
@@ -170,7 +180,12 @@ async def decide_abort(
 
 async def put_back(tx: Tx, operation: Operation, not_before: datetime, code: str, now: datetime) -> None:
     """Lets go of it until `not_before`; it goes on to hold its app."""
-    await _journal(tx, operation, "tries = tries + 1, lease_until = 0, not_before = ?", to_ms(not_before))
+    await _journal(
+        tx,
+        operation,
+        "tries = tries + 1, lease_owner = NULL, lease_until = 0, not_before = ?",
+        to_ms(not_before),
+    )
     await add_event(tx, operation, now, "retry", {"code": code, "step": operation.step})
 
 
@@ -192,7 +207,8 @@ async def finish(
 
 async def _journal(tx: Tx, operation: Operation, assignments: str, *values: object) -> None:
     touched = await tx.run(
-        f"UPDATE operations SET {assignments} WHERE id = ? AND lease_owner = ? AND attempt = ? AND state = 'running'",
+        f"UPDATE operations SET {assignments} WHERE id = ? AND lease_owner = ? AND attempt = ?"  # noqa: S608 - ours
+        " AND state = 'running'",
         *values,
         operation.id,
         operation.lease_owner,

@@ -42,7 +42,8 @@ class StillClock:
 
 
 def an_account(userid: str = "alice", **more: Any) -> Account:
-    return Account(**{"id": new_id(), "userid": userid, "role": Role.USER, "created_at": EPOCH} | more)
+    values: dict[str, Any] = {"id": new_id(), "userid": userid, "role": Role.USER, "created_at": EPOCH}
+    return Account(**values | more)
 
 
 def an_app(owner: Account | None = None, name: str = "diary", **more: Any) -> App:
@@ -169,7 +170,7 @@ async def alongside(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Ta
 
 @asynccontextmanager
 async def lab(root: Path, **update: object) -> AsyncIterator[Lab]:
-    settings = Settings(_env_file=None)  # type: ignore[call-arg]
+    settings = Settings(_env_file=None)
     settings = settings.model_copy(update={"paas_root": root, **update})
     await asyncio.to_thread(migrate, settings.database_path)
     database = await Database.open(settings.database_path)
