@@ -115,8 +115,9 @@ class AccountService:
         if account is None or not right:
             metrics.LOGINS.labels("refused").inc()
             async with self._database.write() as tx:
-                who = account.id if account else None
-                await accounts.record(tx, now, who, via, "account.log-in", identifier[:64], "bad_credentials")
+                # What was typed is not kept: it may have been a password in the wrong field.
+                who, name = (account.id, account.userid) if account else (None, "unknown")
+                await accounts.record(tx, now, who, via, "account.log-in", name, "bad_credentials")
             raise Unauthenticated("bad_credentials")
         if not account.approved:
             metrics.LOGINS.labels("waiting").inc()

@@ -125,17 +125,18 @@ async def measure(rounds: int) -> Rounds:
     with tempfile.TemporaryDirectory(prefix="madang-bench") as folder:
         root = Path(folder)
         root.chmod(0o755)
-        async with Engine(root, driver="docker", MAX_APPS_PER_USER="50") as engine, engine.api() as api:
-            async with Chat(engine.url) as chat:
-                userid = f"bench{engine.http_port}"
-                await chat.say(userid)
-                await api.log_in("admin", engine.admin_password or "")
-                token = await api.call(
-                    "POST", "/api/v1/auth/change-password",
-                    {"currentPassword": engine.admin_password, "newPassword": "a good password"},
-                )  # fmt: skip
-                api.token, api.userid = token["token"], userid
-                return await _rounds(engine, chat, api, rounds)
+        async with (
+            Engine(root, driver="docker", MAX_APPS_PER_USER="50") as engine,
+            engine.api() as api,
+            Chat(engine.url) as chat,
+        ):
+            userid = f"bench{engine.http_port}"
+            await chat.say(userid)
+            await api.log_in("admin", engine.admin_password or "")
+            passwords = {"currentPassword": engine.admin_password, "newPassword": "a good password"}
+            token = await api.call("POST", "/api/v1/auth/change-password", passwords)
+            api.token, api.userid = token["token"], userid
+            return await _rounds(engine, chat, api, rounds)
 
 
 async def _rounds(engine: Engine, chat: Chat, api: Api, rounds: int) -> Rounds:
