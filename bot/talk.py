@@ -199,6 +199,7 @@ class Talk:
             await surface.show(address, _apology(error, locale), None)
         except Exception:
             outcome = "bug"
+            await surface.show(address, _apology(MadangError("internal"), locale), None)
             raise
         finally:
             metrics.CHAT_UPDATES.labels(surface.name, outcome).inc()

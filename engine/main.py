@@ -21,7 +21,7 @@ from bot.talk import Surface, Talk
 from engine.bus import Bus
 from engine.catalogue import load_catalogue
 from engine.domain import new_id
-from engine.errors import Broken, Transient
+from engine.errors import Broken, NotFound, Transient
 from engine.folders import Folders
 from engine.http.app import build_app
 from engine.logs import log_to, stop_logging
@@ -96,6 +96,20 @@ async def running(
         world = await _world(settings, database, parts or Parts(), on_progress)
         stack.push_async_callback(world.runtime.close)
         yield await _start(stack, world, on_progress)
+
+
+async def new_admin_password(settings: Settings) -> str:
+    """A new one-time password for the administrator, whether Madang runs or not. Raises NotFound before its first start."""
+    if not settings.database_path.exists():
+        raise NotFound("not_found")
+    async with AsyncExitStack() as stack:
+        await asyncio.to_thread(migrate, settings.database_path)
+        database = await Database.open(settings.database_path)
+        stack.push_async_callback(database.close)
+        passwords = Passwords(settings.bcrypt_rounds)
+        stack.callback(passwords.close)
+        tokens = Tokens("", timedelta())  # none are given here
+        return await AccountService(settings, database, SystemClock(), passwords, tokens).reset_admin()
 
 
 async def _world(settings: Settings, database: Database, parts: Parts, on_progress: Progress) -> World:
@@ -339,4 +353,4 @@ def demonstration_settings(settings: Settings, root: Path, port: int) -> Setting
     )  # fmt: skip
 
 
-__all__ = ["Parts", "Ready", "demonstration_settings", "running", "serve"]
+__all__ = ["Parts", "Ready", "demonstration_settings", "new_admin_password", "running", "serve"]

@@ -156,6 +156,7 @@ ERRORS: Final[Mapping[str, str]] = {
     "address_in_use": N_("Another container uses the address {address}: {holder}. Remove it and try again."),
     "firewall_unavailable": N_("The firewall rules that keep apps apart could not be set: {detail}"),
     "base_image_unavailable": N_("The base image could not be pulled or made: {detail}"),
+    "no_admin": N_("There is no administrator yet. Start Madang once: ./madang run"),
     "database_newer": N_("The database was written by a newer Madang ({found}). Install that version again."),
     "temporarily_unavailable": N_("That did not work just now. Please try again in a moment."),
     "step_timeout": N_("“{step}” took longer than {seconds} seconds."),

@@ -34,6 +34,11 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "chat": Command(
         "chat [--demo]", N_("Chat in this terminal; --demo needs nothing else running."), "engine.cli.chat"
     ),
+    "admin-password": Command(
+        "admin-password",
+        N_("Make a new one-time password for the administrator."),
+        "engine.cli.admin_password",
+    ),
     "test": Command(
         "test [pytest options]", N_("Run the tests, on real servers."), "engine.cli.test", dev=True
     ),

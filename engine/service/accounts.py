@@ -67,6 +67,21 @@ class AccountService:
             await accounts.insert(tx, account)
         return password
 
+    async def reset_admin(self) -> str:
+        """A new one-time password for `admin`, for who has lost theirs and sits at the machine. Ends all its log-ins.
+        Raises NotFound before the very first start."""
+        password = secrets.token_urlsafe(12)
+        hashed = await self._passwords.hash(password)
+        async with self._database.write() as tx:
+            account = await accounts.by_userid(tx, "admin")
+            if account is None:
+                raise NotFound("not_found")
+            await accounts.set_password(tx, account.id, hashed, must_change=True)
+            await accounts.record(
+                tx, self._clock.now(), account.id, "system", "account.reset", account.userid, "done"
+            )
+        return password
+
     async def register(self, *, email: str, password: str, username: str, via: str) -> Account:
         """A new account, or Invalid / Conflict naming the field. Under the policy `approval` it has to wait."""
         self._check_policy()

@@ -70,12 +70,13 @@ async def count(tx: Tx) -> int:
     return int(row["n"])
 
 
-async def set_password(tx: Tx, account_id: str, password_hash: str) -> None:
+async def set_password(tx: Tx, account_id: str, password_hash: str, *, must_change: bool = False) -> None:
     """Also ends every session and token that was given before."""
     await tx.run(
-        "UPDATE accounts SET password_hash = ?, must_change_password = 0, token_version = token_version + 1"
+        "UPDATE accounts SET password_hash = ?, must_change_password = ?, token_version = token_version + 1"
         " WHERE id = ?",
         password_hash,
+        int(must_change),
         account_id,
     )
     await tx.run("DELETE FROM sessions WHERE account_id = ?", account_id)
