@@ -42,8 +42,10 @@ class Translator:
         return self.code(error.code, error.params)
 
     def code(self, code: str, params: Mapping[str, Any]) -> str:
-        """The sentence of an error code. Params that the sentence does not name are left out."""
-        text = self(ERRORS.get(code, ERRORS["internal"]))
+        """The sentence of an error code, or of its variant where the params name one ("bad_field.text"). Params that the
+        sentence does not name are left out."""
+        variant = ERRORS.get(f"{code}.{params.get('variant')}")
+        text = self(variant or ERRORS.get(code, ERRORS["internal"]))
         return string.Formatter().vformat(text, (), _Lenient(params))
 
 
@@ -83,7 +85,11 @@ def _messages(language: str) -> dict[str, str]:
 ERRORS: Final[Mapping[str, str]] = {
     "internal": N_("Something went wrong on our side. It has been noted; please try again in a moment."),
     "bad_json": N_('The body is not valid JSON. Send an object such as {{"appname": "diary"}}.'),
-    "bad_field": N_("“{name}” is not right: {reason}."),
+    "bad_field": N_("“{name}” is not right."),
+    "bad_field.text": N_("“{name}” has to be text, without control characters."),
+    "bad_field.boolean": N_("“{name}” has to be true or false."),
+    "bad_field.object": N_("“{name}” has to be an object."),
+    "bad_field.long": N_("“{name}” is too long: at most {maximum} characters."),
     "unknown_field": N_("“{name}” is not a field here."),
     "missing_field": N_("“{name}” is missing."),
     "too_large": N_("That is too large; at most {limit} bytes are taken."),

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from engine.errors import Invalid
 
+TEXT_MAX: Final = 4000
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -22,7 +23,7 @@ def _writable(text: str) -> str:
     return text
 
 
-_Text = Annotated[str, StringConstraints(strict=True, max_length=4000), AfterValidator(_writable)]
+_Text = Annotated[str, StringConstraints(strict=True, max_length=TEXT_MAX), AfterValidator(_writable)]
 
 
 class Body(BaseModel):
@@ -102,12 +103,21 @@ def _checked(model: type[_B], fields: dict[str, Any]) -> _B:
         raise _told(error) from None
 
 
+_VARIANTS: Final = {
+    "string_type": "text",
+    "string_unicode": "text",
+    "control_character": "text",
+    "bool_type": "boolean",
+    "dict_type": "object",
+    "string_too_long": "long",
+}
+
+
 def _told(error: ValidationError) -> Invalid:
     """The first fault, by the name that the client uses."""
     fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    name = ".".join(str(part) for part in fault["loc"])[
-        :80
-    ]  # the name of an unknown field is the client's own
+    # The name of an unknown field is the client's own: no longer than need be.
+    name = ".".join(str(part) for part in fault["loc"])[:80]
     match fault["type"]:
         case "json_invalid" | "model_type":
             return Invalid("bad_json")
@@ -115,4 +125,5 @@ def _told(error: ValidationError) -> Invalid:
             return Invalid("missing_field", field=name, name=name)
         case "extra_forbidden":
             return Invalid("unknown_field", field=name, name=name)
-    return Invalid("bad_field", field=name, name=name, reason=str(fault["msg"]))
+    variant = _VARIANTS.get(fault["type"], "")
+    return Invalid("bad_field", field=name, name=name, variant=variant, maximum=TEXT_MAX)

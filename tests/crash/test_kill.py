@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,18 @@ class Box:
         table = (self.engine.root / "var" / "nginx" / "routes.map").read_text()
         return [line.split()[0] for line in table.splitlines() if line.startswith(self.userid)]
 
+    def rows(self) -> dict[str, int]:
+        """What the database still holds of this user's apps."""
+        queries = {
+            "apps": "SELECT count(*) FROM apps WHERE userid = ?",
+            "routes": "SELECT count(*) FROM routes WHERE label LIKE ? || '-%'",
+            "unfinished": "SELECT count(*) FROM operations WHERE state IN ('queued', 'running') AND target LIKE ? || '/%'",
+        }
+        with closing(sqlite3.connect(self.engine.root / "var" / "portal.sqlite3")) as database:
+            return {
+                name: database.execute(sql, (self.userid,)).fetchone()[0] for name, sql in queries.items()
+            }
+
     async def status(self, api: Api) -> str | None:
         """The app's status once nothing is being done to it any more; None when there is no app."""
         async with asyncio.timeout(60):
@@ -93,6 +106,11 @@ class Box:
         instances, name = await self.instances(), f"paas-app-{self.userid}-{NAME}"
         expected = {"running": {name: True}, "stopped": {name: False}, "trashed": {}, None: {}}[status]
         assert instances == expected
+        assert self.rows() == {
+            "apps": int(status is not None),
+            "routes": int(status == "running"),
+            "unfinished": 0,
+        }
         assert self.folder.exists() == (status is not None)
         staging = self.folder.parent.parent / ".staging"
         assert not staging.exists() or not list(staging.iterdir())

@@ -108,7 +108,7 @@ def test_no_words_are_left_over() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    assert set(ERRORS) - quoted == set()
+    assert [code for code in ERRORS if not set(code.split(".")) <= quoted] == []  # "code" or "code.variant"
 
 
 # --- speaking
