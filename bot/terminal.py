@@ -35,28 +35,30 @@ from bot.terminal_screen import (
     step_text,
     under_way,
 )
-from engine.words import LOCALES, Translator, pick_locale, translator
+from engine.words import LOCALES, N_, Translator, pick_locale, translator
 
 _DEFAULT_URL: Final = "http://localhost:8080"
 _SCRIPT_PATIENCE_S: Final = 60.0
 _PROMPT: Final = "› "
+_GOODBYE: Final = N_("Goodbye. Your things stay as they are.")
+_GOODBYE_DEMO: Final = N_("Goodbye. To keep what you make, start Madang: ./madang run")
 
 
-def main(argv: Sequence[str]) -> int:
-    """Chats until the person ends it. Returns the exit status."""
-    options = _options(argv)
+def main(argv: Sequence[str], *, url: str | None = None) -> int:
+    """Chats until the person ends it, with the Madang at `url` where they name none. Returns the exit status."""
+    options = _options(argv, url or _DEFAULT_URL)
     with suppress(KeyboardInterrupt):
         return asyncio.run(_chat(options))
     return 0
 
 
-def _options(argv: Sequence[str]) -> argparse.Namespace:
+def _options(argv: Sequence[str], default_url: str) -> argparse.Namespace:
     t = translator(_language(None))
     parser = argparse.ArgumentParser(prog="madang chat", description=t("Chat with Madang in this terminal."))
     parser.add_argument(
         "--url",
-        default=os.environ.get("MADANG_URL") or _DEFAULT_URL,
-        help=t("where Madang is (MADANG_URL, or {url})", url=_DEFAULT_URL),
+        default=os.environ.get("MADANG_URL") or default_url,
+        help=t("where Madang is (MADANG_URL, or {url})", url=default_url),
     )
     parser.add_argument("--lang", choices=LOCALES, help=t("the language to chat in"))
     parser.add_argument(
@@ -82,7 +84,7 @@ async def _chat(options: argparse.Namespace) -> int:
         else:
             url, tokens = _address(options.url), Tokens(_config_path())
         try:
-            await _converse(ui, url, tokens, t)
+            await _converse(ui, url, tokens, t, goodbye=_GOODBYE_DEMO if options.demo else _GOODBYE)
         except Unreachable as error:
             sys.stderr.write(_unreachable_words(t, url, error) + "\n")
             return 1
@@ -110,7 +112,7 @@ def _unreachable_words(t: Translator, url: str, error: Unreachable) -> str:
     )
 
 
-async def _converse(ui: Ui, url: str, tokens: Tokens, t: Translator) -> None:
+async def _converse(ui: Ui, url: str, tokens: Tokens, t: Translator, *, goodbye: str) -> None:
     """Runs the link and reads what is typed, until either ends."""
     room = Room(ui, t)
     link = Link(
@@ -121,7 +123,7 @@ async def _converse(ui: Ui, url: str, tokens: Tokens, t: Translator) -> None:
         keep_token=lambda token: tokens.keep(url, token),
         patience_s=_SCRIPT_PATIENCE_S if ui.one_by_one else None,
     )
-    tasks = {asyncio.create_task(link.run()), asyncio.create_task(_read(ui, link, room))}
+    tasks = {asyncio.create_task(link.run()), asyncio.create_task(_read(ui, link, room, goodbye))}
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -132,7 +134,7 @@ async def _converse(ui: Ui, url: str, tokens: Tokens, t: Translator) -> None:
         task.result()
 
 
-async def _read(ui: Ui, link: Link, room: Room) -> None:
+async def _read(ui: Ui, link: Link, room: Room, goodbye: str) -> None:
     await link.begun.wait()
     await room.settled()
     async for line in ui.lines():
@@ -143,7 +145,7 @@ async def _read(ui: Ui, link: Link, room: Room) -> None:
         if ui.one_by_one:
             await handled
             await room.settled()
-    await ui.write("\n" + room.t("Goodbye. Your things stay as they are.") + "\n")
+    await ui.write("\n" + room.t(goodbye) + "\n")
 
 
 # --- what is shown

@@ -77,10 +77,11 @@ async def chat(chromium: Browser, engine: Engine, locale: str) -> str:
     name, wish, keep, make, ready, open_ = WORDS[locale]
     page = await opened(chromium, locale, f"{engine.url}/chat")
     box = page.get_by_role("textbox")
-    for text in (name, wish):
+    for text, answer in ((name, "✨"), (wish, "diary")):
         await expect(box).to_be_enabled()
         await box.fill(text)
         await page.keyboard.press("Enter")
+        await expect(page.get_by_role("button", name=answer).last).to_be_visible()
     for button in ("diary", keep, make):
         await page.get_by_role("button", name=button, exact=True).last.click()
     await expect(page.get_by_role("log").get_by_text(ready).last).to_be_visible(timeout=60_000)

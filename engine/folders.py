@@ -10,8 +10,10 @@ import errno
 import json
 import os
 import shutil
+import subprocess
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +25,7 @@ from engine.errors import Broken, Conflict, MadangError, Transient
 
 _MARKER: Final = ".madang.json"
 _STAGING: Final = ".staging"
+_PRIVATE: Final = 0o700  # other people of this machine do not read what is written into a diary
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ class Folders:
     def prepare(self) -> None:
         """Makes the root, and clears what an interrupted layout left beside it."""
         self._root.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self._root / _STAGING, ignore_errors=True)
+        with suppress(OSError):
+            _erase(self._root / _STAGING)
 
     def lay_out(self, app: App, source: Path, values: Mapping[str, Any], compose: str) -> AppFolder:
         """Fills the app's folder from the template files in `source`. Repeatable: a folder of this app stays as it is.
@@ -74,8 +78,9 @@ class Folders:
         staging = AppFolder(self._root / _STAGING / app.id)
         try:
             shutil.rmtree(staging.path, ignore_errors=True)
-            for part in (staging.code, staging.data, staging.logs):
-                part.mkdir(parents=True)
+            staging.code.mkdir(parents=True)
+            for private in (staging.data, staging.logs):
+                private.mkdir(_PRIVATE)
             _render_tree(source, staging.code, values)
             staging.compose.write_text(compose, encoding="utf-8")
             (staging.path / _MARKER).write_text(json.dumps({"app": app.id, "template": app.template}))
@@ -86,6 +91,17 @@ class Folders:
             shutil.rmtree(staging.path, ignore_errors=True)
             raise _told(error) from error
         return folder
+
+    def keep_compose(self, app: App, text: str) -> None:
+        """Sees to it that the compose file says `text`: a newer image or other limits may have come since it was made."""
+        folder = self.of(app)
+        fresh = folder.compose.with_suffix(".new")
+        try:
+            if not folder.compose.exists() or folder.compose.read_text(encoding="utf-8") != text:
+                fresh.write_text(text, encoding="utf-8")
+                fresh.replace(folder.compose)
+        except OSError as error:
+            raise _told(error) from error
 
     def settle(self, app: App) -> None:
         """Sends the app's code and its folder's name to the disk, for a power cut. The data is its program's to sync."""
@@ -106,9 +122,9 @@ class Folders:
                 doomed = self._root / _STAGING / f"{app.id}.gone"
                 doomed.parent.mkdir(parents=True, exist_ok=True)
                 folder.path.rename(doomed)
-                shutil.rmtree(doomed)
+                _erase(doomed)
             elif not folder.path.exists():
-                shutil.rmtree(self._root / _STAGING / f"{app.id}.gone", ignore_errors=True)
+                _erase(self._root / _STAGING / f"{app.id}.gone")
             with self._people:
                 if folder.path.parent.exists() and not any(folder.path.parent.iterdir()):
                     folder.path.parent.rmdir()
@@ -142,6 +158,27 @@ def _render(path: Path, values: Mapping[str, Any]) -> str:
         undefined=StrictUndefined, keep_trailing_newline=True, autoescape=path.name.endswith(".html.j2")
     )
     return environment.from_string(path.read_text(encoding="utf-8")).render(values)
+
+
+def _erase(folder: Path) -> None:
+    """Deletes `folder`; none there is no error. Links are not followed: an app may have put them there."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        if folder.exists():
+            raise
+    except (RecursionError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EMFILE:
+            raise
+        _erase_deep(folder)
+
+
+def _erase_deep(folder: Path) -> None:
+    """Python follows a thousand folders within one another and no more; an app may have made a million."""
+    command = ["/bin/rm", "-rf", "--", str(folder)]
+    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if folder.exists():
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(folder))
 
 
 def _sync_tree(path: Path) -> None:

@@ -88,6 +88,10 @@ async def running(
     async with AsyncExitStack() as stack:
         stack.enter_context(_only_one(settings.root))
         stack.callback(stop_logging, log_to(settings.root / "log", settings.log_level))
+        if settings.database_url:  # better than to go on, quietly, on another database than was asked for
+            raise Broken(
+                "bad_setting", detail="DATABASE_URL: only SQLite is there in this version; leave it out"
+            )
         if not port_is_free("127.0.0.1", settings.portal_port):
             raise Broken("port_taken", port=settings.portal_port, setting="PORTAL_PORT")
         await asyncio.to_thread(migrate, settings.database_path)
@@ -348,7 +352,7 @@ def demonstration_settings(settings: Settings, root: Path, port: int) -> Setting
         update={
             "runtime_driver": "memory", "paas_root": root, "paas_apps_dir": None, "portal_db_path": None,
             "paas_domain": "localhost", "paas_http_port": port, "portal_port": port, "paas_public_url": "",
-            "registration": "open", "telegram_bot_token": None,
+            "registration": "open", "telegram_bot_token": None, "database_url": "",
         }
     )  # fmt: skip
 

@@ -27,6 +27,7 @@ GRACE: Final = timedelta(seconds=60)
 _SETTLE_S: Final = 2.0  # a restart under way looks like an end for this long
 _RECONNECT_S: Final = 2.0
 _SEEN_FOR: Final = timedelta(hours=24)
+_STRANGERS_FOR: Final = timedelta(days=30)
 
 
 class Reconciler:
@@ -130,6 +131,7 @@ class Reconciler:
                 await self._enqueue(app, Kind.PURGE)
         async with self._world.database.write() as tx:
             await chats.forget_before(tx, now - _SEEN_FOR)
+            await chats.forget_strangers(tx, now - _STRANGERS_FOR)
             metrics.USERS.set(await accounts.count(tx))
         for phase in Phase:
             metrics.APPS.labels(phase.value).set(sum(app.phase is phase for app in everything))

@@ -121,7 +121,7 @@ ERRORS: Final[Mapping[str, str]] = {
     "long_option": N_("“{option}” is too long: at most {maximum} characters."),
     "app_exists": N_("You already have something called “{name}”."),
     "app_in_trash": N_("“{name}” is in the trash. Restore it, or delete it for good, before using the name again."),
-    "app_quota": N_("You have {used} of {limit} things; {requested} more is too many. Delete one to make room."),
+    "app_quota": N_("You have {used} of {limit} things. Delete one to make room."),
     "box_quota": N_("This Madang is full: {used} of {limit} places are taken. Ask the administrator for room."),
     "no_slot": N_("This Madang has no network address left. Ask the administrator for room."),
     "busy": N_("This is already being done."),

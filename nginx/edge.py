@@ -13,9 +13,10 @@ import logging
 import os
 import re
 import secrets
+import shutil
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -347,13 +348,13 @@ class NginxEdge:
             return {}
 
     def _turn_logs(self) -> None:
-        """A log past the limit becomes `.1`, in place of the one before; nginx opens a new one."""
-        large = [path for path in self._options.logs.glob("*.log") if path.stat().st_size > _LOG_LIMIT_BYTES]
-        for path in large:
-            path.replace(path.with_name(f"{path.name}.1"))
-        master = self._processes.master()
-        if large and master is not None:
-            send(master, signal.SIGUSR1, still=self._processes.is_master)
+        """A log past the limit is copied to `.1`, in place of the one before, and emptied. nginx goes on appending to it:
+        its workers could open no other one where they may not enter the folder (a checkout in /root)."""
+        for path in self._options.logs.glob("*.log"):
+            if path.stat().st_size > _LOG_LIMIT_BYTES:
+                with suppress(OSError):  # on a full disk the older lines are let go
+                    shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+                os.truncate(path, 0)
 
     def _write_candidate(self, table: Mapping[str, str], generation: str) -> None:
         self._candidate_routes.write_text(render_routes(table, generation))

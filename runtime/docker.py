@@ -201,7 +201,9 @@ class DockerRuntime:
         container = docker.containers.container(found.id)
         if found.paused:
             await container.unpause()
-        if not found.running:
+        if found.restarting:
+            await container.restart(t=0)  # ends Docker's growing pauses; a plain start would be none
+        elif not found.running:
             await container.start()
         return replace(found.instance, state=InstanceState.RUNNING, exit_code=None, out_of_memory=False)
 
@@ -275,7 +277,7 @@ class DockerRuntime:
 
     async def _ended(self, found: Found) -> None:
         """Returns when the program has ended, even if Docker means to start it again."""
-        if not found.running or found.restarting:
+        if not found.running:
             return
         async with self._daemon.call(None) as docker:
             with tolerating(GONE):
@@ -309,7 +311,7 @@ def own(data_dir: Path, user: str) -> None:
     Links are never followed: the app itself may have put them there. When the folder and what lies directly in it are
     right, the rest is taken to be.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(0o700, parents=True, exist_ok=True)
     uid, gid = map(int, user.split(":"))
     with os.scandir(data_dir) as entries:
         owners = [data_dir.stat().st_uid, *(entry.stat(follow_symlinks=False).st_uid for entry in entries)]

@@ -153,7 +153,8 @@ class Found:
 
 def found_from_inspect(data: Mapping[str, Any], installation: str) -> Found:
     state, labels = data["State"], data["Config"]["Labels"] or {}
-    running = bool(state["Running"])
+    # Between two starts of a program that keeps ending, Docker says that it is running.
+    running = bool(state["Running"]) and not state["Restarting"]
     instance = Instance(
         name=data["Name"].lstrip("/"),
         app_id=labels.get(APP_ID, ""),
@@ -178,7 +179,7 @@ def found_from_inspect(data: Mapping[str, Any], installation: str) -> Found:
 def instance_from_list(data: Mapping[str, Any]) -> Instance:
     """From one entry of GET /containers/json, which knows no exit code."""
     labels = data["Labels"] or {}
-    running = data["State"] in ("running", "paused", "restarting")
+    running = data["State"] in ("running", "paused")
     return Instance(
         name=data["Names"][0].lstrip("/"),
         app_id=labels.get(APP_ID, ""),

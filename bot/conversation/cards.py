@@ -190,7 +190,7 @@ def logs(state: State, outcome: Outcome, view: View) -> Turn:
     app, text = outcome.value
     said = t("It has not said anything yet.")
     if text.strip():
-        said = t("Its newest lines, the last {lines} at most:", lines=LOG_LINES)
+        said = t("The newest lines, at most {lines}:", lines=LOG_LINES)
     rows = (
         (Button(t("Refresh"), {"do": "logs", "app": app_id}), details_button(t, app_id)),
         (apps_button(t), menu_button(t)),

@@ -21,7 +21,7 @@ from bot.conversation.model import (
     View,
 )
 from bot.conversation.progress import begun
-from bot.conversation.words import menu_button, restore_button, rows_of, sorry
+from bot.conversation.words import menu_button, restore_button, rows_of, sorry, unlinked
 from engine.catalogue import Option, Template, said
 from engine.domain import TITLE_MAX, Phase, valid_app_name
 from engine.errors import MadangError
@@ -62,10 +62,10 @@ def lost(state: State, view: View) -> bool:
 
 def ask_name(state: State, view: View, *helps: Button, fault: str = "") -> Turn:
     template, t = _template(state, view), view.t
-    suggestion = _free_name(template.suggested_name, view)
+    suggestion = suggested(state, view)
     question = t(
         "What shall it be called? The name becomes its address, for example {address}",
-        address=view.address(suggestion),
+        address=unlinked(view.address(suggestion)),
     )
     screen = Screen(
         f"{fault}\n\n{question}" if fault else question,
@@ -103,6 +103,10 @@ def _not_a_name(state: State, text: str, fault: str, view: View) -> Turn:
         kept = view.t("I keep “{title}” as its title. The address needs a name too.", title=text)
         fault = f"{kept}\n{fault}"
     return ask_name(state, view, fault=fault)
+
+
+def suggested(state: State, view: View) -> str:
+    return _free_name(_template(state, view).suggested_name, view)
 
 
 def _free_name(wished: str, view: View) -> str:
@@ -189,7 +193,7 @@ def _fault(error: MadangError, view: View) -> str:
         return view.t(
             "That is a little long: at most {maximum} characters fit.", maximum=error.params["maximum"]
         )
-    return view.t("Please press one of the buttons.")
+    return view.t("Please choose one of these.")
 
 
 # --- the confirm card
@@ -198,7 +202,7 @@ def _fault(error: MadangError, view: View) -> str:
 def confirm(state: State, view: View) -> Turn:
     """What will be made, and the address that it will have."""
     t, template, settings = view.t, _template(state, view), state.data["settings"]
-    lines = [f"🔗 {view.address(state.data['name'])}"]
+    lines = [f"🔗 {unlinked(view.address(state.data['name']))}"]
     if state.data.get("title"):
         lines.append(f"🏷 {state.data['title']}")
     lines += [
@@ -259,6 +263,9 @@ def asked(state: State, outcome: Outcome, view: View) -> Turn:
         return name_given(state, state.data["name"], view)
     if error.field == "appname":
         return ask_name(state, view, fault=t.error(error))
+    if error.code in ("app_quota", "box_quota"):  # what helps is elsewhere; the wish waits in its button
+        again = {"do": "remake", "wish": dict(state.data)}
+        return Turn(State("menu"), sorry(outcome, view, again=again))
     return Turn(state, sorry(outcome, view, again=_tied(state, do="create")))
 
 

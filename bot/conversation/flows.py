@@ -30,7 +30,7 @@ from bot.conversation.model import (
     View,
 )
 from bot.conversation.progress import ended, follow, followed, progress
-from bot.conversation.understand import is_no, is_yes, understand, way_out
+from bot.conversation.understand import bare_order, is_no, is_request, is_yes, understand, way_out
 
 __all__ = ["progress", "step"]
 
@@ -106,6 +106,9 @@ def _said(state: State, text: str, view: View) -> Turn:
         return _act(state, action, view)
     if state.at in creating.CREATING or state.at == "delete":
         return _noted(state, view, view.t("I did not understand that."))
+    action = bare_order(text, view)
+    if action is not None:
+        return _act(state, action, view)
     return places.not_understood(view)
 
 
@@ -117,7 +120,9 @@ def _answered(state: State, text: str, view: View) -> Turn | None:
             return creating.create(state, view)
         case "confirm" | "delete" if is_no(text) and not cards.is_its_name(state, text, view):
             return _go(state, {"do": "cancel"}, view)
-        case "name" if leaving is None:
+        case "name" if is_yes(text):
+            return creating.name_given(state, creating.suggested(state, view), view)
+        case "name" if leaving is None and not is_request(text):
             return creating.name_given(state, text, view)
         case "option" if leaving is None or (leaving != "cancel" and creating.asks_for_words(state, view)):
             return creating.option_given(state, None, text, view)
@@ -177,6 +182,8 @@ def _go(state: State, action: Action, view: View) -> Turn:
             return places.settings(view)
         case {"do": "help"}:
             return places.help_(view)
+        case {"do": "thanks"}:
+            return places.menu(view, note=view.t("You are welcome!"))
         case {"do": "cancel"} if state.at in creating.CREATING:
             return places.menu(view, note=view.t("All right, nothing was made."))
         case {"do": "cancel"} if state.at == "delete":

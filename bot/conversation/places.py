@@ -20,8 +20,9 @@ def menu(view: View, *, note: str = "") -> Turn:
         glance += " …"
     if not here:
         glance = t("You have nothing here yet.")
-    text = f"{note}\n{glance}".strip()
-    return Turn(State("menu"), Screen(text, title=t("What shall we do?"), rows=menu_rows(t), again=True))
+    question = t("What shall we do?")
+    text = f"{glance}\n{question}" if note else glance
+    return Turn(State("menu"), Screen(text, title=note or question, rows=menu_rows(t), again=True))
 
 
 def menu_rows(t: Translator) -> tuple[tuple[Button, ...], ...]:
@@ -33,7 +34,7 @@ def menu_rows(t: Translator) -> tuple[tuple[Button, ...], ...]:
 
 
 def not_understood(view: View) -> Turn:
-    text = view.t("I did not understand that. Press a button, or write something like “make me a diary”.")
+    text = view.t("I did not understand that. Choose below, or write something like “make me a diary”.")
     return Turn(State("menu"), Screen(text, rows=menu_rows(view.t)))
 
 
@@ -44,7 +45,8 @@ def help_(view: View) -> Turn:
             t("Press buttons, or write to me:"),
             t("· make me a diary"),
             t("· stop diary, start diary, logs diary"),
-            t("· /new, /apps, /settings, /cancel, /menu"),
+            t("· delete diary, restore diary"),
+            t("· /new makes something, /apps shows your things, /settings, /cancel, /menu"),
             "",
             t("What you make runs here, at an address of its own. Deleted things wait in the trash."),
         )

@@ -46,7 +46,7 @@ _DONE: Final = {
     Kind.CREATE: N_("🎉 {name} is ready"),
     Kind.START: N_("{name} is running"),
     Kind.STOP: N_("{name} is stopped"),
-    Kind.RESTART: N_("{name} is running afresh"),
+    Kind.RESTART: N_("{name} has restarted"),
     Kind.TRASH: N_("{name} is in the trash"),
     Kind.RESTORE: N_("{name} is back"),
     Kind.PURGE: N_("{name} is gone for good"),
@@ -156,7 +156,7 @@ def _trashed(title: str, app: AppView, view: View) -> Screen:
 
 
 def _stopped(title: str, app: AppView, t: Translator) -> Screen:
-    text = t("Visitors read that it is closed. What it keeps is safe.")
+    text = t("Visitors see that it is closed. What is kept in it is safe.")
     rows = ((start_button(t, app.app.id), details_button(t, app.app.id)), (menu_button(t),))
     return Screen(text, title=title, rows=rows, again=True)
 

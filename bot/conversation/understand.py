@@ -12,7 +12,7 @@ from typing import Final
 
 from bot.conversation.model import Action, View
 from engine.catalogue import Template
-from engine.domain import App
+from engine.domain import App, Phase
 
 _COMMANDS: Final[Mapping[str, str]] = {
     "menu": "menu", "cancel": "cancel", "start": "menu", "new": "new", "apps": "apps", "help": "help",
@@ -31,6 +31,20 @@ _GREETINGS: Final = frozenset(
     {"hello", "hello there", "hi", "hi there", "hey", "good morning", "good evening", "안녕", "안녕하세요", "안녕하십니까",
      "반가워", "반가워요", "반갑습니다", "ㅎㅇ", "하이", "헬로", "헬로우"}
 )  # fmt: skip
+_THANKS: Final = frozenset(
+    {
+        "thanks",
+        "thank you",
+        "thank you so much",
+        "thx",
+        "고마워",
+        "고마워요",
+        "고맙습니다",
+        "감사해요",
+        "감사합니다",
+        "땡큐",
+    }
+)
 _YES: Final = frozenset(
     {"yes", "y", "yes please", "ok", "okay", "sure", "go", "make it", "do it", "네", "넵", "예", "응", "ㅇㅇ", "ㅇㅋ", "오케이",
      "좋아", "좋아요", "그래", "그래요", "만들기", "만들어", "만들어줘", "만들어 줘", "만들어주세요", "만들어 주세요"}
@@ -69,6 +83,11 @@ _STEMS: Final = (
 _NO_ORDER: Final = re.compile(
     r"\?|？|\b(?:why|when|how|did|does|was|not|never|don't|doesn't|didn't|won't|can't)\b|왜|않|못|말고|지 ?마|안 [돼되]"
 )
+_REQUEST: Final = re.compile(r"(?:줘|줘요|주세요|줄래|줄래요|뭐야|뭐예요|뭐에요|[?？])[.!?~ ]*$")
+_BESIDES: Final = frozenset(
+    {"it", "this", "that", "please", "show", "me", "the", "이거", "그거", "이것", "그것", "좀", "다시", "줘", "주세요",
+     "해줘", "해주세요", "보여", "보여줘", "보여주세요"}
+)  # fmt: skip
 _MAKE: Final = re.compile(r"\b(?:make|create|new|want|build)\b|만들|새 |새로|갖고|원해")
 _NAME_MAX: Final = 40  # of what is said back
 
@@ -81,10 +100,35 @@ def understand(text: str, view: View) -> Action | None:
     words = words.lower()
     if is_greeting(words):
         return {"do": "menu"}
+    if _bare(words) in _THANKS:
+        return {"do": "thanks"}
     place = _PLACES.get(_bare(words))
     if place is not None:
         return {"do": place}
     return _order(words, view) or _wish(words, view) or _mention(words, view) or _template(words, view)
+
+
+def bare_order(text: str, view: View) -> Action | None:
+    """ "stop it", "지워줘": an order that names nothing. It is for the one thing that it can be meant for."""
+    words = _bare(text.lower())
+    verb = None if _NO_ORDER.search(words) else _verb(words)
+    if verb is None or sum(word not in _BESIDES for word in re.findall(r"\w+", words)) > 1:
+        return None
+    meant = [app for app in _apps(view) if _may_be_meant(verb, app.phase)]
+    if len(meant) > 1:
+        return {"do": "apps"}
+    return _on_app(verb, meant[0]) if meant else None
+
+
+def _may_be_meant(verb: str, phase: Phase) -> bool:
+    if verb == "start":
+        return phase in (Phase.STOPPED, Phase.FAILED)
+    return (phase is Phase.TRASHED) == (verb == "restore")
+
+
+def is_request(text: str) -> bool:
+    """Whether words ask for something to be done or told, and so are no title: "홈페이지 지워줘", "설정"."""
+    return _REQUEST.search(text) is not None or (not text.isascii() and _bare(text) in _PLACES)
 
 
 def way_out(text: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bot.conversation.model import Ask, Button, Given, Outcome, Said, Screen, SignUp, State, Turn, View
 from bot.conversation.places import menu, other_languages
 from bot.conversation.understand import is_greeting, is_small_talk
-from bot.conversation.words import reason
+from bot.conversation.words import reason, unlinked
 from engine.domain import valid_handle
 from engine.errors import MadangError
 
@@ -27,7 +27,7 @@ def first_contact(state: State, given: Given, view: View) -> Turn:
 
 def ask_handle(view: View, *, fault: str = "") -> Turn:
     t = view.t
-    example = view.address_pattern.format(label="minji-diary")
+    example = unlinked(view.address_pattern.format(label="minji-diary"))
     question = t(
         "What shall I call you? Your name becomes part of your addresses, such as {example}", example=example
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -71,6 +72,11 @@ def use(stats: Stats, t: Translator) -> str:
         limit=round(stats.memory_limit_bytes / _MIB),
         cpu=f"{stats.cpu_percent:.1f}",
     )
+
+
+def unlinked(url: str) -> str:
+    """An address that nothing answers at yet, in a form that surfaces do not make a link of."""
+    return url.partition("://")[2]
 
 
 def trash_words(view: View, since: datetime) -> str:
@@ -148,10 +154,13 @@ def sorry(outcome: Outcome, view: View, *helps: Button, again: Action | None = N
     """What happened, what to do, buttons that do it, a reference (CHAT.md)."""
     assert outcome.error is not None
     t, error = view.t, outcome.error
-    buttons = [Button(t("Try again"), again, style="primary")] if again is not None else []
+    full = error.code in ("app_quota", "box_quota")  # trying again helps only once something is deleted
+    buttons = []
+    if again is not None:
+        buttons.append(Button(t("Try again"), again, style="default" if full else "primary"))
     buttons += helps
-    if error.code in ("app_quota", "box_quota", "not_found"):
-        buttons.append(apps_button(t))
+    if full or error.code == "not_found":
+        buttons.append(replace(apps_button(t), style="primary" if full else "default"))
     reference = t("Reference: {reference}", reference=outcome.reference)
     return Screen(
         f"{reason(t, error.code, error.params)}\n\n{reference}",

@@ -81,7 +81,7 @@ def build_app(
     app_service: AppService,
     health_service: HealthService,
 ) -> web.Application:
-    app = web.Application(middlewares=[measure, errors], client_max_size=_BODY_MAX)
+    app = web.Application(middlewares=[measure, pages.friendly_missing, errors], client_max_size=_BODY_MAX)
     app[SETTINGS] = settings
     app[ACCOUNTS] = account_service
     app[APPS] = app_service

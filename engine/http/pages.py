@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from engine.domain import App, Phase
@@ -40,6 +41,16 @@ def page(request: web.Request, name: str, *, status: int = 200, **values: Any) -
     return web.Response(text=text, content_type="text/html", status=status, headers=headers)
 
 
+@web.middleware
+async def friendly_missing(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A person with a browser who mistyped an address of Madang itself reads a page; a program reads JSON."""
+    response = await handler(request)
+    wants_page = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
+    if response.status != 404 or not wants_page or request.path.startswith(("/api/", "/-/")):
+        return response
+    return _friendly(request, 404, "missing")
+
+
 @routes.get("/")
 async def front_door(request: web.Request) -> web.Response:
     return page(request, "front.html")
@@ -70,6 +81,7 @@ async def _what(request: web.Request, app: App) -> str:
 _WORDS: Final = {
     "elsewhere": (N_("Madang lives elsewhere"), N_("This computer answers, but Madang is at {base}.")),
     "unknown": (N_("Nobody lives here"), N_("There is no app at this address. Perhaps a letter is different?")),
+    "missing": (N_("There is nothing here"), N_("Perhaps a letter of the address is different? Madang is at {base}.")),
     "starting": (N_("Just a moment"), N_("This is being started. The page opens by itself.")),
     "stopped": (N_("Closed for now"), N_("Its owner has stopped it. Nothing is lost; it can be started again at any time.")),
     "failed": (N_("Not feeling well"), N_("It ended unexpectedly. Its owner can see why, and start it again, in the chat.")),

@@ -14,6 +14,7 @@ from engine.operations.steps import (
     open_route,
     remove_folder,
     remove_instance,
+    renew_instance,
     stop_instance,
     verify_route,
     wait_until_ready,
@@ -27,7 +28,7 @@ _STOP = Step("stop", stop_instance)
 _REMOVE = Step("remove", remove_instance)
 # The route opens while the program is still starting: nobody could reach it before, and until it answers the edge shows
 # the page that waits for it. A start that fails leaves the stopped instance in place, so that its log can be read.
-_RUN = (Step("container", ensure_instance, undo=stop_instance), _ROUTE, _READY, _VERIFY)
+_RUN = (Step("container", renew_instance, undo=stop_instance), _ROUTE, _READY, _VERIFY)
 
 _STANDING = frozenset({Phase.LIVE, Phase.ASLEEP, Phase.STOPPED, Phase.FAILED})
 _ANY = _STANDING | {Phase.TRASHED}

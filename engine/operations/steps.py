@@ -14,10 +14,14 @@ def _spec(work: Work) -> InstanceSpec:
     return instance_spec(work.app, work.template, work.world.folders.of(work.app), work.world.settings)
 
 
+async def _compose(work: Work) -> str:
+    spec = _spec(work)
+    return compose_file(spec, await work.world.runtime.image(spec.image))
+
+
 async def ensure_folder(work: Work) -> None:
     """Code from the template, an empty data folder, the compose file."""
-    spec = _spec(work)
-    compose = compose_file(spec, await work.world.runtime.image(spec.image))
+    compose = await _compose(work)
     source = work.template.folder / "app"
     await asyncio.to_thread(work.world.folders.lay_out, work.app, source, template_values(work.app), compose)
 
@@ -29,6 +33,12 @@ async def remove_folder(work: Work) -> None:
 async def ensure_instance(work: Work) -> None:
     instance = await work.world.runtime.ensure(_spec(work))
     work.journal["address"] = instance.address
+
+
+async def renew_instance(work: Work) -> None:
+    """`ensure_instance` for what was laid out earlier: the compose file follows the image and the limits of today."""
+    await ensure_instance(work)
+    await asyncio.to_thread(work.world.folders.keep_compose, work.app, await _compose(work))
 
 
 async def stop_instance(work: Work) -> None:

@@ -97,10 +97,6 @@ class AccountService:
         self._check_policy()
         return await self._add(replace(self._new(valid_handle(username)), locale=locale), via)
 
-    async def handle_is_free(self, username: str) -> bool:
-        async with self._database.read() as tx:
-            return await accounts.by_userid(tx, username) is None
-
     def _check_policy(self) -> None:
         if self._settings.registration_policy == "invite":
             raise Forbidden("registration_closed")

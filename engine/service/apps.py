@@ -41,7 +41,7 @@ _NEEDS_RUNTIME: Final = frozenset({Kind.START, Kind.RESTART, Kind.RESTORE})
 
 @dataclass(frozen=True, slots=True)
 class AppView:
-    """An app as its owner sees it. `busy` is what is being done to it now. `key_url` opens a private app; a secret.
+    """An app as its owner sees it. `busy` is what is being done to it now. `key_url` opens a private app; a secret, for its owner.
     `why` fills the words of the app's failure."""
 
     app: App
@@ -90,7 +90,7 @@ class AppService:
             app = await self._reserve(tx, owner, name, template, title, settings)
             operation = await self._ask(tx, actor, app, Kind.CREATE)
         self._world.bus.nudge(NEW_WORK)
-        return self._view(app, operation), operation
+        return self._view(actor, app, operation), operation
 
     async def _check_runtime(self) -> None:
         """Raises Transient("runtime_down"), also while it has come back and is not yet prepared."""
@@ -160,7 +160,7 @@ class AppService:
             else:
                 found = await apps.owned_by(tx, actor.account.id)
             busy = await operations.active(tx)
-            return [await self._seen(tx, app, busy.get(app.id)) for app in found]
+            return [await self._seen(tx, actor, app, busy.get(app.id)) for app in found]
 
     async def get(self, actor: Actor, userid: str, name: str) -> AppView:
         """Raises NotFound where there is none, or it is another's."""
@@ -168,17 +168,18 @@ class AppService:
         async with self._world.database.read() as tx:
             app = _seen_by(actor, await apps.by_name(tx, userid, name))
             busy = await operations.active_on(tx, app.id)
-            return await self._seen(tx, app, busy[0] if busy else None)
+            return await self._seen(tx, actor, app, busy[0] if busy else None)
 
     async def get_by_id(self, actor: Actor, app_id: str) -> AppView:
         check_usable(actor.account)
         async with self._world.database.read() as tx:
             app = _seen_by(actor, await apps.by_id(tx, app_id))
             busy = await operations.active_on(tx, app.id)
-            return await self._seen(tx, app, busy[0] if busy else None)
+            return await self._seen(tx, actor, app, busy[0] if busy else None)
 
     async def change(self, actor: Actor, userid: str, name: str, kind: Kind) -> Operation:
-        """Asks for start, stop, restart, trash, restore or purge. One of its kind that already waits is returned.
+        """Asks for start, stop, restart, trash, restore or purge. One of its kind that already waits is returned, and
+        comes after whatever was asked for since: the last wish counts.
 
         Raises NotFound, Conflict, OverQuota (restore), Transient("runtime_down") where it needs the runtime.
         """
@@ -189,6 +190,7 @@ class AppService:
             app = _seen_by(actor, await apps.by_name(tx, userid, name))
             waiting = await operations.waiting(tx, app.id, kind)
             if waiting is not None:
+                await operations.put_last(tx, waiting)
                 return waiting
             await self._check_change(tx, app, kind)
             operation = await self._ask(tx, actor, app, kind)
@@ -200,7 +202,8 @@ class AppService:
         if kind is Kind.RESTORE:
             if not trashed:
                 raise Conflict("not_in_trash", name=app.name)
-            if any(busy.kind is Kind.PURGE for busy in await operations.active_on(tx, app.id)):
+            # The reconciler asks for TRASH where something of a trashed app still runs: it would be trashed once more.
+            if any(busy.kind in (Kind.PURGE, Kind.TRASH) for busy in await operations.active_on(tx, app.id)):
                 raise Conflict("busy")
             owner = await accounts.by_id(tx, app.owner_id)
             assert owner is not None
@@ -286,13 +289,17 @@ class AppService:
             active = await operations.active_on(tx, app.id)
         return active[0] if active else None
 
-    async def _seen(self, tx: Tx, app: App, busy: Operation | None) -> AppView:
+    async def _seen(self, tx: Tx, actor: Actor, app: App, busy: Operation | None) -> AppView:
         why = await operations.failure_params(tx, app.id, app.failure) if app.failure else {}
-        return self._view(app, busy, why)
+        return self._view(actor, app, busy, why)
 
-    def _view(self, app: App, busy: Operation | None, why: Mapping[str, Any] | None = None) -> AppView:
+    def _view(
+        self, actor: Actor, app: App, busy: Operation | None, why: Mapping[str, Any] | None = None
+    ) -> AppView:
+        """The key is the owner's alone: an admin may stop somebody's diary, and not read it."""
         url = self._world.settings.app_url(app.label)
-        return AppView(app, url, f"{url}/#key={app.owner_key}" if app.owner_key else None, busy, why or {})
+        key = app.owner_key if app.owner_id == actor.account.id else None
+        return AppView(app, url, f"{url}/#key={key}" if key else None, busy, why or {})
 
 
 def _seen_by(actor: Actor, app: App | None) -> App:

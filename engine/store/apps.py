@@ -127,16 +127,6 @@ async def delete(tx: Tx, app_id: str) -> None:
     await tx.run("DELETE FROM apps WHERE id = ?", app_id)
 
 
-async def trashed_before(tx: Tx, moment: datetime) -> list[App]:
-    rows = await tx.all("SELECT * FROM apps WHERE phase = 'trashed' AND trashed_at < ?", to_ms(moment))
-    return [_app(row) for row in rows]
-
-
-async def phases(tx: Tx) -> dict[str, int]:
-    """How many apps stand in each phase."""
-    return {r["phase"]: r["n"] for r in await tx.all("SELECT phase, count(*) AS n FROM apps GROUP BY phase")}
-
-
 async def open_route(tx: Tx, app: App, address: str) -> None:
     await tx.run(
         "INSERT INTO routes (app_id, label, address) VALUES (?, ?, ?)"

@@ -148,3 +148,9 @@ async def forget_before(tx: Tx, moment: datetime) -> None:
         " WHERE newer.chat_id = chat_screens.chat_id AND newer.created_at > chat_screens.created_at)",
         to_ms(moment),
     )
+
+
+async def forget_strangers(tx: Tx, moment: datetime) -> None:
+    """Lets go of chats in which nobody said who they are and nothing was said since `moment`: whoever opens the page
+    begins one, robots too."""
+    await tx.run("DELETE FROM chats WHERE account_id IS NULL AND changed_at < ?", to_ms(moment))

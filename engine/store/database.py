@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,12 +74,6 @@ class Tx:
         count = cursor.rowcount
         await cursor.close()
         return count
-
-    async def run_many(self, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
-        try:
-            await self._connection.executemany(sql, rows)
-        except sqlite3.Error as error:
-            raise _told(error) from error
 
 
 class Database:

@@ -73,6 +73,16 @@ async def waiting(tx: Tx, app_id: str, kind: Kind) -> Operation | None:
     return _operation(row) if row else None
 
 
+async def put_last(tx: Tx, operation: Operation) -> None:
+    """Moves a waiting operation behind those of its app that were asked for later."""
+    await tx.run(
+        "UPDATE operations SET seq = (SELECT max(seq) + 1 FROM operations) WHERE id = ? AND state = 'queued'"
+        " AND EXISTS (SELECT 1 FROM operations later WHERE later.app_id = operations.app_id"
+        " AND later.state = 'queued' AND later.seq > operations.seq)",
+        operation.id,
+    )
+
+
 async def active_on(tx: Tx, app_id: str) -> list[Operation]:
     rows = await tx.all(
         "SELECT * FROM operations WHERE app_id = ? AND state IN ('queued', 'running') ORDER BY seq", app_id

@@ -113,6 +113,36 @@ async def test_the_key_of_a_private_app_is_for_its_owner_and_the_list_is_in_orde
     assert found[3]["keyUrl"] is None
 
 
+async def test_an_admin_sees_somebodys_diary_and_not_its_key(box: Box, alice: Api) -> None:
+    await alice.create("diary")
+    admin = await box.admin()
+    one = await admin.call("GET", f"{APPS}/alice/diary")
+    assert (one["appname"], one["keyUrl"]) == ("diary", None)
+    assert [each["keyUrl"] for each in await admin.call("GET", APPS)] == [None]
+
+
+async def test_each_start_brings_the_compose_file_up_to_date(box: Box, alice: Api) -> None:
+    await alice.create("page", "homepage-v1")
+    compose = box.settings.apps_dir / "alice" / "page" / "docker-compose.yml"
+    right = compose.read_text()
+    compose.write_text("services: {app: {image: an-older-one}}\n")
+    await alice.change("page", "restart")
+    assert compose.read_text() == right
+
+
+async def test_of_wishes_that_wait_the_last_one_counts(box: Box, alice: Api) -> None:
+    await alice.create("page", "homepage-v1")
+    box.hold("alice", "page")
+    asked = [
+        (await alice.call("POST", f"{APPS}/alice/page/{verb}"))["operation"]["id"]
+        for verb in ("restart", "stop", "start", "stop")
+    ]
+    assert asked[3] == asked[1]
+    await box.let_go("alice", "page")
+    assert [(await alice.ended(one))["state"] for one in asked] == ["succeeded"] * 4
+    assert (await alice.app("page"))["status"] == "stopped"
+
+
 async def test_a_diary_with_the_api_off_has_no_key(box: Box, alice: Api) -> None:
     app = await alice.create("diary", enableApi=False)
     assert (app["enableApi"], app["keyUrl"]) == (False, None)

@@ -132,6 +132,14 @@ async def test_an_unknown_address_is_told_in_json(box: Box, path: str) -> None:
         check(await box.send(method, path), 404, "not_found")
 
 
+async def test_a_browser_reads_a_page_at_an_unknown_address(box: Box) -> None:
+    browser = {"Accept": "text/html,*/*;q=0.8", "Accept-Language": "ko"}
+    answer = await box.send("GET", "/nothing", headers=browser)
+    assert answer.status == 404
+    assert answer.headers["Content-Type"].startswith("text/html")
+    check(await box.send("GET", "/api/v1/nothing", headers=browser), 404, "not_found")
+
+
 async def test_another_method_is_told_which_there_are(box: Box) -> None:
     paths: dict[str, set[str]] = {}
     for method, path in table(box):

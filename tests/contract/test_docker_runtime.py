@@ -14,7 +14,7 @@ import pytest
 from aiodocker import Docker
 
 from engine.errors import Broken, Refused, Transient
-from engine.ports import InstanceSpec
+from engine.ports import InstanceSpec, InstanceState
 from runtime import firewall
 from runtime.docker import DockerRuntime
 from tests.contract import neighbourhood
@@ -138,6 +138,34 @@ async def test_a_crash_is_told_though_docker_starts_the_program_again(docker_lab
         await ready(docker_lab, spec)
     assert caught.value.code == "app_crashed"
     assert "no such table" in caught.value.params["log"]
+
+
+async def test_a_program_that_keeps_ending_counts_as_stopped_until_it_is_mended(
+    docker_lab: DockerLab,
+) -> None:
+    spec = await running(docker_lab, restart_policy="always")
+    program = spec.code_dir / "main.py"
+    sound = program.read_text()
+    program.write_text("raise SystemExit('no such table: entries')\n")
+    await docker_lab.crash(spec.name)
+    async with asyncio.timeout(READY_S):
+        while await states(docker_lab, spec) != {InstanceState.STOPPED}:
+            await asyncio.sleep(0.05)
+    await docker_lab.runtime.ensure(spec)
+    with pytest.raises(Refused, match="app_crashed"):
+        await ready(docker_lab, spec)
+    program.write_text(sound)
+    await docker_lab.runtime.ensure(spec)
+    await ready(docker_lab, spec)
+    assert await states(docker_lab, spec) == {InstanceState.RUNNING}
+
+
+async def states(lab: DockerLab, spec: InstanceSpec) -> set[InstanceState]:
+    """What Docker's list and its look at the one container say."""
+    listed = [one.state for one in await lab.runtime.list_owned() if one.name == spec.name]
+    inspected = await lab.runtime.inspect(spec.name)
+    assert inspected is not None
+    return {*listed, inspected.state}
 
 
 async def test_a_folder_without_a_program_is_served(docker_lab: DockerLab) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -577,6 +579,34 @@ class TestLifeAndDeath:
         await eventually(lambda: "/after" in logged(logs))
         await real.edge.stop()
         await watching
+
+    async def test_logs_are_turned_over_where_workers_may_not_enter_their_folder(
+        self, real: NginxBed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log = real.options.logs / "access.log"
+        real.options.root.chmod(0o700)
+        await real.visitor.get(DOMAIN, "/before")
+        await eventually(lambda: "/before" in log.read_text())
+        monkeypatch.setattr(nginx.edge, "_LOG_LIMIT_BYTES", 1)
+        real.edge._turn_logs()
+        await real.visitor.get(DOMAIN, "/after")
+        await eventually(lambda: "/after" in log.read_text())
+        assert "/before" not in log.read_text()
+        assert "/before" in log.with_name("access.log.1").read_text()
+
+    async def test_a_full_disk_keeps_no_log_from_being_emptied(
+        self, real: NginxBed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuses(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "no room")
+
+        log = real.options.logs / "access.log"
+        await real.visitor.get(DOMAIN, "/before")
+        await eventually(lambda: "/before" in log.read_text())
+        monkeypatch.setattr(nginx.edge, "_LOG_LIMIT_BYTES", 1)
+        monkeypatch.setattr(shutil, "copyfile", refuses)
+        real.edge._turn_logs()
+        assert "/before" not in log.read_text()
 
     async def test_a_change_brings_a_dead_master_back(self, real: NginxBed) -> None:
         await real.route(DIARY)

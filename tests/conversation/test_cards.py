@@ -167,7 +167,7 @@ def test_the_log() -> None:
     assert person.commands[-1] == ReadLogs("id-diary", 40)
     assert screen.code == "one\ntwo <script> {name}"
     assert screen.title == "Log of diary"
-    assert screen.text == "Its newest lines, the last 40 at most:"
+    assert screen.text == "The newest lines, at most 40:"
     assert labels(screen) == ["Refresh", "Details", "🌱 My things", "Menu"]
 
 
@@ -280,7 +280,7 @@ def test_anything_else_does_not(text: str) -> None:
 def test_thinking_better_of_it(text: str) -> None:
     person = Person(DIARY)
     person.say("/delete diary")
-    assert "All right, nothing was deleted." in person.say(text).text
+    assert person.say(text).title == "All right, nothing was deleted."
     person.say("diary")
     assert person.commands == [LookAt("id-diary")]
 

@@ -43,13 +43,13 @@ def test_a_diary_by_buttons(person: Person) -> None:
     assert labels(screen) == ["📔 Diary", "🏡 Homepage", "Menu"]
     screen = person.press("📔 Diary")
     assert screen.title == "📔 Diary"
-    assert "http://minji-diary.example.com" in screen.text
+    assert "for example minji-diary.example.com" in screen.text
     assert labels(screen) == ["diary", "Cancel"]
     assert person.press("diary").text == "Where should your entries be kept?"
     screen = person.press(SERVER)
     assert screen.title == "📔 Shall I make “diary”?"
     assert screen.text.splitlines() == [
-        "🔗 http://minji-diary.example.com",
+        "🔗 minji-diary.example.com",
         f"· {SERVER}",
         "🔒 Only you can open it: I give you a link with your key in it.",
     ]
@@ -70,7 +70,7 @@ def test_a_diary_in_korean() -> None:
         "취소",
     ]
     screen = person.press("이 브라우저에만")
-    assert screen.title == "📔 “diary” 만들까요?"
+    assert screen.title == "📔 “diary” 이름으로 만들까요?"
     assert "🔒" not in screen.text
     assert person.press("만들기").title == "diary: 만드는 중…"
     assert wished(person) == NewApp("diary", "diary-v1", {"enableApi": "false"}, title="일기장")
@@ -103,7 +103,7 @@ def test_questions_can_be_skipped(person: Person) -> None:
     assert person.press("Skip").title == "🏡 home · 2/3"
     assert person.say("skip").title == "🏡 home · 3/3"
     screen = person.press("Quiet sea")
-    assert screen.text.splitlines() == ["🔗 http://minji-home.example.com", "· 🌊 Quiet sea"]
+    assert screen.text.splitlines() == ["🔗 minji-home.example.com", "· 🌊 Quiet sea"]
     person.press("Make it")
     assert wished(person).title == "Homepage"
 
@@ -134,7 +134,7 @@ def test_a_choice_that_there_is_not(person: Person, text: str) -> None:
     person.press("Skip")
     person.press("Skip")
     screen = person.say(text)
-    assert screen.text == "Please press one of the buttons.\n\nWhich mood do you like?"
+    assert screen.text == "Please choose one of these.\n\nWhich mood do you like?"
     assert person.state.at == "option"
 
 
@@ -158,6 +158,35 @@ def test_a_broken_rule_is_explained(person: Person, name: str) -> None:
     assert "What shall it be called?" in screen.text
     assert labels(screen) == ["diary", "Cancel"]
     assert person.state.at == "name"
+
+
+@pytest.mark.parametrize("text", ["응", "네!", "좋아요", "ok", "yes"])
+def test_a_yes_takes_the_name_that_was_suggested(person: Person, text: str) -> None:
+    person.say("make me a diary")
+    person.say(text)
+    assert person.state.data["name"] == "diary"
+
+
+def test_a_request_is_no_title() -> None:
+    person = Person(app_view("home", template="homepage-v1"), locale="ko")
+    person.say("일기장 만들어줘")
+    assert "무슨 말씀인지" in person.say("오늘 날씨 어때?").text
+    assert "title" not in person.state.data
+    assert person.say("홈페이지 지워줘").title == "home: 지울까요?"
+    person.say("취소")
+    person.say("일기장 만들어줘")
+    assert person.say("설정").title == "설정"
+
+
+def test_what_did_not_fit_is_made_once_there_is_room() -> None:
+    person = Person(app_view("home", template="homepage-v1", title="Home"))
+    confirmed(person)
+    person.refusal = OverQuota("app_quota", used=1, limit=1, requested=1)
+    again = next(b for row in person.press("Make it").rows for b in row if b.label == "Try again")
+    person.refusal = None
+    assert person.say("delete it").title == "Delete home?"
+    assert again.action is not None
+    assert person.act(again.action).title == "Making diary …"
 
 
 def test_capitals_are_no_mistake(person: Person) -> None:
@@ -226,7 +255,7 @@ def test_yes_makes_it(person: Person, text: str) -> None:
 @pytest.mark.parametrize("text", ["no", "아니요", "cancel", "/cancel", "취소"])
 def test_no_makes_nothing(person: Person, text: str) -> None:
     confirmed(person)
-    assert "nothing was made" in person.say(text).text
+    assert person.say(text).title == "All right, nothing was made."
     assert person.commands == []
 
 
@@ -237,7 +266,7 @@ def test_cancel_anywhere(person: Person, depth: int, leave: str) -> None:
     for text in ("home", "Minji", "words")[:depth]:
         person.say(text)
     screen = person.press("Cancel") if leave == "button" else person.say(leave)
-    assert "All right, nothing was made." in screen.text
+    assert screen.title == "All right, nothing was made."
     assert person.state.at == "menu"
 
 
@@ -403,5 +432,5 @@ def test_a_template_without_questions(person: Person) -> None:
     person.templates = (bare,)
     person.say("/new diary")
     screen = person.press("diary")
-    assert screen.text == "🔗 http://minji-diary.example.com"
+    assert screen.text == "🔗 minji-diary.example.com"
     assert labels(screen) == ["Make it", "Another name", "Cancel"]

@@ -52,8 +52,8 @@ def test_a_step_tried_again_and_one_unheard_of_change_nothing() -> None:
     [
         (Kind.CREATE, "🎉 diary is ready", "carries your key", ["Open", "Details", "Menu"]),
         (Kind.START, "diary is running", "It took 1.3 seconds.", ["Open", "Details", "Menu"]),
-        (Kind.STOP, "diary is stopped", "What it keeps is safe.", ["Start", "Details", "Menu"]),
-        (Kind.RESTART, "diary is running afresh", "It took 1.3 seconds.", ["Open", "Details", "Menu"]),
+        (Kind.STOP, "diary is stopped", "What is kept in it is safe.", ["Start", "Details", "Menu"]),
+        (Kind.RESTART, "diary has restarted", "It took 1.3 seconds.", ["Open", "Details", "Menu"]),
         (Kind.TRASH, "diary is in the trash", "until March 31, 2026", ["Restore", "🌱 My things", "Menu"]),
         (Kind.RESTORE, "diary is back", "It took 1.3 seconds.", ["Open", "Details", "Menu"]),
         (Kind.REPAIR, "diary is running again", "It took 1.3 seconds.", ["Open", "Details", "Menu"]),
@@ -203,7 +203,7 @@ def test_the_progress_of_what_has_ended_meanwhile_is_its_end() -> None:
     done = OperationNews(operation(Kind.RESTART, state=OpState.SUCCEEDED), (), 2.0)
     person._do = lambda command: done  # type: ignore[method-assign]
     screen = person.begin()
-    assert screen.title == "diary is running afresh"
+    assert screen.title == "diary has restarted"
     assert screen.watch is None
     assert person.state.at == "menu"
 

@@ -14,7 +14,7 @@ from tests.conversation.recorder import PATIENCE_S, Chatter, House, Recorder, la
 
 JOURNEY = (
     ("begin", "", "Hello! 👋"),
-    ("say", "minji", "What shall we do?"),
+    ("say", "minji", "Nice to meet you, minji!"),
     ("press", "✨", "What shall I make?"),
     ("press", "Homepage", "🏡 Homepage"),
     ("press", "home", "🏡 home · 1/3"),
@@ -155,7 +155,7 @@ async def test_waiting_for_approval(start_house: StartHouse, surface: Recorder) 
             Actor(admin.account, "test"), current=password, new="a good password"
         )
         await accounts.approve(Actor(admin.account, "test"), "minji")
-        assert "You are in now." in (await person.press("Am I in yet?")).text
+        assert "You are in now." in (await person.press("Am I in yet?")).title
         await person.make_diary()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bot.conversation.understand import understand
+from bot.conversation.understand import bare_order, understand
 from engine.domain import Phase
 from tests.conversation.pure import Person, app_view
 
@@ -138,6 +138,8 @@ def test_what_only_mentions_a_thing_leads_to_its_card(text: str) -> None:
         ("내가 만든 것", APPS),
         ("취소", {"do": "cancel"}),
         ("도와줘", {"do": "help"}),
+        ("고마워요!", {"do": "thanks"}),
+        ("Thank you.", {"do": "thanks"}),
         ("설정", {"do": "settings"}),
         ("blah", None),
         ("ㅋㅋㅋ", None),
@@ -188,6 +190,50 @@ def test_several_of_one_kind_are_told_apart_by_name() -> None:
     assert meaning("일기장", "one", "two") == APPS
     assert meaning("two 꺼줘", "one", "two") == change("two", "stop")
     assert meaning("/stop_app 일기장", "one", "two") == APPS
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("꺼줘", change("diary", "stop")),
+        ("그거 좀 꺼 줘", change("diary", "stop")),
+        ("다시 켜줘", change("diary", "restart")),
+        ("로그 보여줘", on("logs", "diary")),
+        ("지워줘", on("delete", "diary")),
+        ("stop it, please", change("diary", "stop")),
+        ("Delete it!", on("delete", "diary")),
+        ("왜 꺼졌어", None),
+        ("내 계정 삭제해줘", None),
+        ("켜줘", None),  # it is running
+        ("복구해줘", change("old", "restore")),
+        ("ㅋㅋㅋ", None),
+    ],
+)
+def test_an_order_that_names_nothing_is_for_the_only_thing_it_can_be_meant_for(
+    text: str, action: Any
+) -> None:
+    view = Person(app_view("diary"), app_view("old", Phase.TRASHED)).view
+    assert bare_order(text, view) == action
+
+
+def test_an_order_that_names_nothing_and_may_be_meant_for_several_leads_to_the_list() -> None:
+    person = Person(app_view("one"), app_view("two", Phase.STOPPED))
+    assert bare_order("지워줘", person.view) == APPS
+    assert bare_order("켜줘", person.view) == change("two", "start")
+    assert person.say("지워줘").title == "My things"
+
+
+def test_an_order_that_names_nothing_does_not_cut_into_a_creation() -> None:
+    person = Person(app_view("home"))
+    person.say("make me a diary")
+    person.press("diary")
+    person.press("Only in this browser")
+    assert "I did not understand that." in person.say("stop it").text
+    assert person.state.at == "confirm"
+
+
+def test_thanks_are_answered() -> None:
+    assert Person(app_view("diary")).say("thanks!").title == "You are welcome!"
 
 
 def test_titles_are_names_too() -> None:

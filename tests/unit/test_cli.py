@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ from typing import Any, cast
 import pytest
 
 from engine import cli
-from engine.cli import check, docker_daemon, packages, search
+from engine.cli import chat, check, docker_daemon, packages, search
 from engine.cli.cgroups import enabled_controllers
 from engine.cli.commands import COMMANDS
 from engine.cli.docker_daemon import answers, ensure_docker
@@ -229,6 +229,32 @@ class TestRights:
 def test_only_controllers_that_are_on_are_mounted() -> None:
     table = "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t0\t1\t1\nmemory\t0\t1\t0\npids\t0\t1\t1\n"
     assert enabled_controllers(table) == ["cpu", "pids"]
+
+
+@pytest.mark.parametrize(
+    ("env_file", "url"),
+    [
+        ("", "http://localhost:8080"),
+        ("PAAS_HTTP_PORT=8181\n", "http://localhost:8181"),
+        ("PAAS_HTTP_PORT=nonsense\n", None),
+    ],
+)
+def test_the_chat_is_with_the_madang_of_this_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env_file: str, url: str | None
+) -> None:
+    called: list[str | None] = []
+    (tmp_path / ".env").write_text(env_file)
+    monkeypatch.chdir(tmp_path)
+    for name in ("PAAS_HTTP_PORT", "PAAS_DOMAIN", "PAAS_PUBLIC_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+    def terminal(_: Sequence[str], *, url: str | None) -> int:
+        called.append(url)
+        return 0
+
+    monkeypatch.setattr("bot.terminal.main", terminal)
+    assert chat.main(["--lang", "ko"]) == 0
+    assert called == [url]
 
 
 class TestWelcome:

@@ -161,6 +161,20 @@ def test_a_container_that_was_never_started_has_no_exit_code() -> None:
     assert found_from_inspect({**INSPECTED, "State": state}, "i-1").instance.exit_code is None
 
 
+def test_a_program_that_docker_keeps_starting_does_not_run() -> None:
+    state = {**INSPECTED["State"], "Status": "restarting", "Running": True, "Restarting": True}  # type: ignore[dict-item]
+    found = found_from_inspect({**INSPECTED, "State": state}, "i-1")
+    assert (found.instance.state, found.restarting) == (InstanceState.STOPPED, True)
+    entry = {
+        "Names": ["/x"],
+        "State": "restarting",
+        "Labels": {},
+        "Created": 0,
+        "NetworkSettings": {"Networks": {}},
+    }
+    assert instance_from_list(entry).state is InstanceState.STOPPED
+
+
 @pytest.mark.parametrize("status", ["dead", "removing"])
 def test_a_container_on_its_way_out_is_of_no_use(status: str) -> None:
     state = {**INSPECTED["State"], "Status": status}  # type: ignore[dict-item]

@@ -137,6 +137,56 @@ def test_a_removal_that_was_interrupted_is_finished_by_the_next(
     assert left_in(tmp_path / "apps") == []
 
 
+def burrow(folder: Path, depth: int = 1500) -> None:
+    """Folders within one another, more than a path can name."""
+    handle = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=handle)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = deeper
+    os.close(handle)
+
+
+def test_an_app_that_dug_itself_in_is_removed_all_the_same(
+    folders: Folders, source: Path, tmp_path: Path
+) -> None:
+    app, treasure = an_app(ALICE), tmp_path / "treasure"
+    data = lay_out(folders, app, source) / "data"
+    treasure.mkdir()
+    (treasure / "coin").write_text("gold")
+    (data / "link").symlink_to(treasure)
+    burrow(data)
+    folders.remove(app)
+    assert left_in(tmp_path / "apps") == []
+    assert (treasure / "coin").read_text() == "gold"
+
+
+def test_what_an_app_dug_does_not_keep_madang_from_starting(tmp_path: Path) -> None:
+    half = tmp_path / "apps" / ".staging" / "someone.gone"
+    half.mkdir(parents=True)
+    burrow(half)
+    Folders(tmp_path / "apps").prepare()
+    assert left_in(tmp_path / "apps") == []
+
+
+def test_what_is_kept_in_an_app_is_for_no_other_person_of_the_machine(folders: Folders, source: Path) -> None:
+    path = lay_out(folders, an_app(ALICE), source)
+    assert [(path / part).stat().st_mode & 0o777 for part in ("data", "logs")] == [0o700, 0o700]
+
+
+@pytest.mark.parametrize("before", [None, "services: {app: old}\n"])
+def test_the_compose_file_is_brought_up_to_date(folders: Folders, source: Path, before: str | None) -> None:
+    app = an_app(ALICE)
+    path = lay_out(folders, app, source)
+    (path / "docker-compose.yml").unlink()
+    if before is not None:
+        (path / "docker-compose.yml").write_text(before)
+    folders.keep_compose(app, "services: {app: new}\n")
+    assert (path / "docker-compose.yml").read_text() == "services: {app: new}\n"
+    assert not list(path.glob("*.new"))
+
+
 def test_a_layout_that_was_interrupted_is_cleared_at_the_start(source: Path, tmp_path: Path) -> None:
     half = tmp_path / "apps" / ".staging" / "someone" / "code"
     half.mkdir(parents=True)

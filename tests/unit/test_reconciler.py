@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from engine.bus import NEW_WORK
-from engine.domain import App, Kind, OpState, Phase
-from engine.errors import Transient
+from engine.domain import Actor, App, Kind, OpState, Phase
+from engine.errors import Conflict, Transient
 from engine.operations.spec import instance_spec
 from engine.ports import Instance, InstanceSpec, InstanceState
 from engine.reconciler import GRACE, SWEEP_S, Reconciler, wanted_repair
+from engine.service.apps import AppService
+from engine.service.conversations import ConversationService
 from engine.store import apps
 from runtime.memory import Behaviour
 from tests.support.worlds import EPOCH, PATIENCE_S, Lab, alongside, an_account, an_app, lab
@@ -270,6 +272,35 @@ async def test_a_trashed_app_keeps_no_container(box: Lab) -> None:
         await until(box, lambda: _ended(box, app, 3))
     assert await box.runtime.inspect(box.name(app)) is None
     assert await box.read(app) == trashed, "and its time in the trash goes on"
+
+
+async def test_what_is_being_cleared_away_is_not_restored_into_the_trash(box: Lab) -> None:
+    alice = await box.account()
+    app = await box.live(alice)
+    async with box.worker():
+        await box.done(Kind.TRASH, app)
+    await box.runtime.ensure(_spec(box, app))
+    await Reconciler(box.world).sweep()
+    service, actor = AppService(box.world), Actor(alice, "api")
+    with pytest.raises(Conflict, match="busy"):
+        await service.change(actor, "alice", "diary", Kind.RESTORE)
+    async with box.worker():
+        await until(box, lambda: _ended(box, app, 3))
+        await box.ended(await service.change(actor, "alice", "diary", Kind.RESTORE))
+    assert await phase(box, app) is Phase.LIVE
+
+
+async def test_strangers_who_only_looked_are_forgotten_after_a_month(box: Lab) -> None:
+    alice = await box.account()
+    conversations = ConversationService(box.world.database, box.clock)
+    await conversations.open("browser", "a robot", "en")
+    known, _ = await conversations.open("browser", "a person", "en")
+    await conversations.save(replace(known, account_id=alice.id), [{"do": "menu"}])
+    for days, left in ((29, 2), (2, 1)):
+        box.clock.forward(days=days)
+        await Reconciler(box.world).sweep()
+        assert len(await box.rows("SELECT * FROM chats")) == left
+    assert (await box.rows("SELECT address FROM chats"))[0]["address"] == "a person"
 
 
 # --- a runtime that is down

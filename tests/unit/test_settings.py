@@ -9,6 +9,7 @@ import pytest
 
 from engine.errors import Broken
 from engine.settings import Settings, load_settings, parse_size, port_is_free
+from tests.conftest import Start
 
 
 @pytest.fixture(autouse=True)
@@ -129,3 +130,11 @@ def test_a_port_that_something_listens_on_is_not_free() -> None:
         port = listening.getsockname()[1]
         assert not port_is_free("127.0.0.1", port)
     assert port_is_free("127.0.0.1", port)
+
+
+async def test_a_database_that_cannot_be_used_is_refused_and_not_quietly_another_one_taken(
+    start_madang: Start,
+) -> None:
+    with pytest.raises(Broken, match="DATABASE_URL"):
+        async with start_madang(database_url="postgresql://madang@db.example.com/madang"):
+            pass
