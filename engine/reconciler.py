@@ -26,6 +26,7 @@ SWEEP_S: Final = 60.0
 GRACE: Final = timedelta(seconds=60)
 _SETTLE_S: Final = 2.0  # a restart under way looks like an end for this long
 _RECONNECT_S: Final = 2.0
+_PREPARE_EVERY: Final = timedelta(seconds=55)
 _SEEN_FOR: Final = timedelta(hours=24)
 _STRANGERS_FOR: Final = timedelta(days=30)
 
@@ -35,6 +36,7 @@ class Reconciler:
         self._world = world
         self._dirty = asyncio.Event()
         self._ready = False
+        self._prepared_at = world.clock.now()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -46,6 +48,7 @@ class Reconciler:
         while True:
             self._dirty.clear()
             try:
+                await self._keep_prepared()
                 await self.sweep()
             except MadangError as error:
                 log.warning("the sweep was put off: %s", error)
@@ -54,6 +57,13 @@ class Reconciler:
                     await self._dirty.wait()
                     await asyncio.sleep(_SETTLE_S)
 
+    async def _keep_prepared(self) -> None:
+        """Looks after network and walls now and then: a firewall that was reloaded has forgotten ours."""
+        now = self._world.clock.now()
+        if self._ready and now - self._prepared_at > _PREPARE_EVERY:
+            await self._world.runtime.prepare()
+            self._prepared_at = now
+
     async def _listen(self) -> None:
         """Follows the runtime's events; after each loss of connection everything is prepared and compared anew."""
         while True:
@@ -61,6 +71,7 @@ class Reconciler:
                 await self._world.runtime.check()
                 if not self._ready:
                     await self._world.runtime.prepare()
+                    self._prepared_at = self._world.clock.now()
                 self._ready = True
                 metrics.RUNTIME_UP.set(1)
                 self._dirty.set()

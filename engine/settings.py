@@ -36,6 +36,13 @@ def _domain(value: str) -> str:
     return value.lower()
 
 
+def _long_secret(value: SecretStr) -> SecretStr:
+    """RFC 7518, 3.2: a key for HS256 has at least 256 bits."""
+    if len(value.get_secret_value().encode()) < 32:
+        raise ValueError("at least 32 characters of chance are wanted")
+    return value
+
+
 Size = Annotated[int, BeforeValidator(parse_size)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -80,7 +87,7 @@ class Settings(BaseSettings):
     registration: Literal["open", "approval", "invite"] | None = None
     admin_password: SecretStr | None = None
     bcrypt_rounds: Annotated[int, Field(ge=4, le=16)] = 10
-    jwt_secret: SecretStr | None = None
+    jwt_secret: Annotated[SecretStr, AfterValidator(_long_secret)] | None = None
     jwt_ttl_hours: Annotated[int, Field(ge=1)] = 24
     session_cookie_name: str = "paas_portal_session"
     session_ttl_hours: Annotated[int, Field(ge=1)] = 168

@@ -418,8 +418,11 @@ async def test_a_file_that_is_no_database_is_told_and_leaves_no_thread_behind(tm
     assert str(garbage) in str(refused.value)
     with pytest.raises(Broken):
         await Database.open(garbage)
-    workers = [t for t in threading.enumerate() if "_connection_worker_thread" in t.name]
-    assert not workers, f"{threading.active_count() - before} threads more"
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, 10)
+            assert not thread.is_alive()
+    assert threading.active_count() <= before + 1  # asyncio's own
 
 
 @asynccontextmanager
