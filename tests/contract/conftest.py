@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
-from engine.errors import MadangError
+from engine.cli.cgroups import ensure_cgroups
+from engine.settings import Settings
 from runtime.docker import DockerRuntime
 from runtime.docker_config import DockerOptions
-from tests.contract.runtime_labs import DockerLab, Lab, MemoryLab, unmounted_hierarchies
+from tests.contract.runtime_labs import DockerLab, Lab, MemoryLab
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def docker_options(request: pytest.FixtureRequest) -> AsyncIterator[DockerOptions]:
-    """A prepared installation on this machine's Docker."""
-    if os.geteuid() != 0 or shutil.which("iptables") is None:
-        pytest.skip("containers are kept apart by iptables, as root")
+async def docker_options() -> AsyncIterator[DockerOptions]:
+    """A prepared installation on this machine's Docker, which `./madang test` has started."""
     options = DockerOptions(
         installation=f"test-{os.getpid()}",
         network=f"madang-test-{os.getpid()}",
-        cache_dir=Path(request.config.cache.mkdir("madang-images")),
+        cache_dir=Settings(_env_file=None).cache_dir,
         docker_host=os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"),
     )
     runtime = DockerRuntime(options)
-    try:
-        await runtime.check()
-    except MadangError:
-        await runtime.close()
-        pytest.skip("no Docker daemon answers")
     await runtime.prepare()
     yield options
     await _cleared(runtime)
@@ -65,8 +58,8 @@ def lab(request: pytest.FixtureRequest) -> Lab:
 @pytest.fixture
 def measured_lab(lab: Lab) -> Lab:
     """A lab whose containers can be measured."""
-    if isinstance(lab, DockerLab) and (missing := unmounted_hierarchies()):
-        pytest.skip(f"cgroup hierarchies without a mount on this host: {', '.join(sorted(missing))}")
+    if isinstance(lab, DockerLab):
+        ensure_cgroups()
     return lab
 
 

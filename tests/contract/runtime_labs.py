@@ -184,14 +184,5 @@ async def current_image(options: DockerOptions) -> str:
     return str(max(images, key=lambda image: image["Created"])["Id"])
 
 
-def unmounted_hierarchies() -> set[str]:
-    """Kinds of cgroups that are active and not mounted here, as when a Docker inside a container mounted them there only.
-    containerd then finds no container's figures and hears of no memory running out."""
-    active = [line.split(":") for line in Path("/proc/self/cgroup").read_text().splitlines()]
-    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    mounted = {option for mount in mounts if mount[2] == "cgroup" for option in mount[3].split(",")}
-    return {kind for number, kinds, _ in active if number != "0" for kind in kinds.split(",")} - mounted
-
-
 def _identity(data: Mapping[str, Any]) -> tuple[str, str, int]:
     return data["Id"], data["State"]["Status"], data["State"]["Pid"]

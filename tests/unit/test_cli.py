@@ -20,7 +20,7 @@ import pytest
 
 from engine import cli
 from engine.cli import chat, check, docker_daemon, packages, search
-from engine.cli.cgroups import enabled_controllers
+from engine.cli.cgroups import enabled_controllers, unmounted_hierarchies
 from engine.cli.commands import COMMANDS
 from engine.cli.docker_daemon import answers, ensure_docker
 from engine.cli.faults import sentence
@@ -224,6 +224,17 @@ class TestRights:
         become_root(["run"], keep=["PAAS_ROOT", "PAAS_BIND"], notice="")
         assert became[:3] == ["sudo", "-n", "--preserve-env=PAAS_ROOT"]
         assert became[-3:] == ["-m", "engine.cli", "run"]
+
+
+def test_hierarchies_in_use_without_a_mount_are_found() -> None:
+    cgroups = "9:name=systemd:/\n8:pids:/\n4:memory:/a\n2:cpu,cpuacct:/\n0::/\n"
+    mounts = (
+        "cgroup /sys/fs/cgroup/cpu cgroup rw,relatime,cpu,cpuacct 0 0\n"
+        "cgroup /sys/fs/cgroup/pids cgroup rw,relatime,pids 0 0\n"
+        "cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0\n"
+    )
+    assert unmounted_hierarchies(cgroups, mounts) == ["name=systemd", "memory"]
+    assert unmounted_hierarchies("0::/user.slice\n", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n") == []
 
 
 def test_only_controllers_that_are_on_are_mounted() -> None:
