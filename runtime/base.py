@@ -30,7 +30,7 @@ TRIMMED: Final = (
     "usr/share/locale/*",
     "dev/*",
 )
-DEFAULT_SUITE: Final = ("bookworm", "http://deb.debian.org/debian")
+DEFAULT_SUITE: Final = "bookworm"
 IMPORTED_BASE: Final = """\
 FROM scratch
 ADD base.tar.gz /
@@ -43,7 +43,7 @@ class Recipe:
     """How a base is made from packages."""
 
     suite: str
-    mirror: str
+    mirror: str = ""  # "": the one that debootstrap knows for the suite
 
     @property
     def tag(self) -> str:
@@ -55,15 +55,14 @@ def recipe(os_release: Path, apt: Path) -> Recipe:
     facts = _facts(os_release.read_text() if os_release.exists() else "")
     suite = facts.get("VERSION_CODENAME", "")
     if facts.get("ID") not in ("debian", "ubuntu") or not suite:
-        return Recipe(*DEFAULT_SUITE)
-    fallback = "http://archive.ubuntu.com/ubuntu" if facts["ID"] == "ubuntu" else DEFAULT_SUITE[1]
+        return Recipe(DEFAULT_SUITE)
     files = [
         apt / "sources.list",
         *sorted((apt / "sources.list.d").glob("*.list")),
         *sorted((apt / "sources.list.d").glob("*.sources")),
     ]
     mirrors = [mirror for file in files if file.exists() for mirror in mirrors_in(file.read_text(), suite)]
-    return Recipe(suite, mirrors[0] if mirrors else fallback)
+    return Recipe(suite, *mirrors[:1])
 
 
 def mirrors_in(text: str, suite: str) -> list[str]:
@@ -103,7 +102,7 @@ def debootstrap_command(made: Recipe, root: Path) -> tuple[str, ...]:
             f"--include={','.join(PACKAGES)}",
             made.suite,
             str(root),
-            made.mirror,
+            *filter(None, [made.mirror]),
         ),
     )
 

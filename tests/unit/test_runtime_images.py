@@ -40,8 +40,8 @@ def test_a_debian_host_lends_its_own_suite_and_mirror(tmp_path: Path) -> None:
 
 def test_a_host_of_another_family_gets_debian(tmp_path: Path) -> None:
     (tmp_path / "os-release").write_text("ID=fedora\nVERSION_CODENAME=\n")
-    assert recipe(tmp_path / "os-release", tmp_path) == Recipe(*DEFAULT_SUITE)
-    assert recipe(tmp_path / "nothing", tmp_path) == Recipe(*DEFAULT_SUITE)
+    assert recipe(tmp_path / "os-release", tmp_path) == Recipe(DEFAULT_SUITE)
+    assert recipe(tmp_path / "nothing", tmp_path) == Recipe(DEFAULT_SUITE)
 
 
 def test_trimming_keeps_what_runs(tmp_path: Path) -> None:
