@@ -25,6 +25,7 @@ from engine.errors import Broken, Conflict, MadangError, Transient
 
 _MARKER: Final = ".madang.json"
 _STAGING: Final = ".staging"
+_ERASE_S: Final = 50.0  # within the time of a step
 _PRIVATE: Final = 0o700  # other people of this machine do not read what is written into a diary
 
 
@@ -176,7 +177,8 @@ def _erase(folder: Path) -> None:
 def _erase_deep(folder: Path) -> None:
     """Python follows a thousand folders within one another and no more; an app may have made a million."""
     command = ["/bin/rm", "-rf", "--", str(folder)]
-    subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_ERASE_S)
     if folder.exists():
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(folder))
 

@@ -47,11 +47,11 @@ class Reconciler:
     async def _sweep_for_ever(self) -> None:
         while True:
             self._dirty.clear()
-            try:
-                await self._keep_prepared()
-                await self.sweep()
-            except MadangError as error:
-                log.warning("the sweep was put off: %s", error)
+            for part in (self._keep_prepared, self.sweep):
+                try:
+                    await part()
+                except MadangError as error:
+                    log.warning("%s was put off: %s", part.__name__.strip("_"), error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(SWEEP_S):
                     await self._dirty.wait()

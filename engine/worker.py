@@ -162,7 +162,7 @@ class Worker:
         operation = work.operation
         undoable, transient = plan.undoable(operation.step), isinstance(failure, Transient)
         if undoable:
-            again = transient and operation.tries + 1 < TRIES_BEFORE_ABORT
+            again = transient and (plan.patient or operation.tries + 1 < TRIES_BEFORE_ABORT)
         else:  # half-way is no place to stay, so it waits for as long as waiting may help
             again = transient or operation.tries + 1 < TRIES_FORWARD
         if again:

@@ -44,6 +44,7 @@ from runtime.logs import lines_of
 from runtime.network import Network, bridge_name, ensure_network, holder_of, release_address, remove_network
 
 ENSURE_S: Final = 60.0
+OWN_S: Final = 50.0
 PREPARE_S: Final = 60.0
 # Before each new try; a name is taken for a while before Docker can show what took it.
 PAUSES_S: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
@@ -320,7 +321,12 @@ def own(data_dir: Path, user: str) -> None:
         return
     # chown, and not Python: an app may have made more folders within one another than Python would follow.
     command = ["/bin/chown", "--recursive", "--no-dereference", "-P", user, "--", str(data_dir)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=OWN_S
+        )
+    except subprocess.TimeoutExpired:
+        raise Transient("runtime_busy") from None
     if done.returncode:
         raise Broken("runtime_error", detail=done.stderr.strip()[-200:])
 

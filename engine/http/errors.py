@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from aiohttp import web
@@ -105,6 +105,3 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         reference = secrets.token_hex(4)
         log.exception("bug [%s] in %s %s", reference, request.method, request.path)
         return refusal(request, MadangError("internal"), reference=reference)
-
-
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]

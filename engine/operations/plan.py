@@ -64,7 +64,8 @@ class Plan:
     """Steps in order. A failure up to and including step `commit` undoes everything; after it there is only forward.
 
     `commit` None: forward from the first step on. `success` and `failure` are the phases to end in; None forgets the
-    app altogether. `allowed` are the phases to begin in.
+    app altogether. `allowed` are the phases to begin in. `patient`: what waiting may mend never counts as a failure; for
+    changes that nobody asked for, and that must not cost an app its standing because its runtime is away.
     """
 
     steps: tuple[Step, ...]
@@ -72,6 +73,7 @@ class Plan:
     allowed: frozenset[Phase]
     success: Phase | None
     failure: Phase | None = Phase.FAILED
+    patient: bool = False
 
     def index(self, step: str | None) -> int:
         return next((i for i, s in enumerate(self.steps) if s.name == step), 0)

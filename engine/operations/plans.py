@@ -50,7 +50,9 @@ PLANS: Final[Mapping[Kind, Plan]] = {
     Kind.START: Plan(steps=_RUN, commit="verify", allowed=_STANDING, success=Phase.LIVE),
     Kind.RESTART: Plan(steps=(_STOP, *_RUN), commit="verify", allowed=_STANDING, success=Phase.LIVE),
     Kind.RESTORE: Plan(steps=_RUN, commit="verify", allowed=_STANDING, success=Phase.LIVE),
-    Kind.REPAIR: Plan(steps=_RUN, commit="verify", allowed=frozenset({Phase.LIVE}), success=Phase.LIVE),
+    Kind.REPAIR: Plan(
+        steps=_RUN, commit="verify", allowed=frozenset({Phase.LIVE}), success=Phase.LIVE, patient=True
+    ),
     Kind.STOP: Plan(steps=(_UNROUTE, _STOP), commit=None, allowed=_STANDING, success=Phase.STOPPED),
     Kind.TRASH: Plan(steps=(_UNROUTE, _REMOVE), commit=None, allowed=_ANY, success=Phase.TRASHED),
     Kind.PURGE: Plan(

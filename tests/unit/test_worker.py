@@ -17,6 +17,7 @@ from engine.bus import NEW_WORK, Bus
 from engine.domain import App, Kind, Operation, OpState, Phase
 from engine.errors import Broken, MadangError, Refused, Transient
 from engine.operations.plan import Plan, Step, Work
+from engine.operations.plans import PLANS
 from engine.store import apps, operations
 from engine.store.database import Database
 from engine.worker import BACKOFF_S, LEASE_S, TRIES_BEFORE_ABORT, TRIES_FORWARD, Worker
@@ -202,6 +203,37 @@ async def test_a_transient_failure_that_passes_leaves_no_trace(box: Lab, app: Ap
         ended = await box.ended(operation)
     assert (ended.state, ended.error_code) == (OpState.SUCCEEDED, None)
     assert (await box.read(app)).failure is None
+
+
+async def test_a_repair_waits_for_as_long_as_a_runtime_is_away_and_fails_no_app_for_it(
+    box: Lab, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script()
+    repair = replace(
+        plan_of(script, "one", commit="one"), patient=PLANS[Kind.REPAIR].patient, success=Phase.LIVE
+    )
+    use(monkeypatch, {Kind.REPAIR: repair})
+    away = 3 * TRIES_BEFORE_ABORT
+    script.acts["one"] = [Transient("runtime_down") for _ in range(away)]
+    async with box.worker():
+        operation = await box.ask(Kind.REPAIR, app)
+        for number in range(1, away + 1):
+            await box.retried(operation, number)
+            box.wait_over(seconds=60)
+        ended = await box.ended(operation)
+    assert ended.state is OpState.SUCCEEDED
+    assert (await box.read(app)).phase is Phase.LIVE
+
+
+async def test_a_repair_of_an_app_that_crashes_still_fails(
+    box: Lab, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script()
+    use(monkeypatch, {Kind.REPAIR: replace(plan_of(script, "one", commit="one"), patient=True)})
+    script.acts["one"] = [Refused("app_crashed", log="Boom")]
+    async with box.worker():
+        await box.done(Kind.REPAIR, app)
+    assert (await box.read(app)).phase is Phase.FAILED
 
 
 @pytest.mark.parametrize("failure", [Refused("app_crashed", log="Boom"), Broken("disk_full")])
